@@ -1,0 +1,1 @@
+"""Raw videos to scored, captioned, encoded clips in Delta tables."""

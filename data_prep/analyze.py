@@ -1,0 +1,189 @@
+"""The one decode pass of a source: what it is, its shots, and every candidate span with its scores."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from av import VideoFrame
+from numpy.typing import NDArray
+
+from data_prep.captions import Sidecar, read_sidecar
+from data_prep.decode import Opened, Undecodable, open_source
+from data_prep.settings import DataSettings
+from data_prep.shots import find_shots
+from data_prep.sources import Source
+from data_prep.view import Probe, SpanView, probe, thumb
+from vidgen_core import discovery
+from vidgen_core.clip import parse_rate
+
+__all__ = ["Analysis", "analyze", "clip_id", "nearest", "sample_times", "split_of"]
+
+_PROBES_PER_S = 3.0
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Rows for `sources` and `spans`."""
+
+    source: dict[str, Any]
+    spans: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """A source after its pass: times in seconds from the first frame, thumbnails and probes."""
+
+    pts: NDArray[np.int64]
+    times_s: NDArray[np.float64]
+    thumbs: NDArray[np.uint8]
+    probes: dict[int, Probe]
+    height: int
+    width: int
+
+
+def analyze(source: Source, settings: DataSettings) -> Analysis:
+    """Decode a source once.
+
+    Raises:
+        Undecodable: Not one picture comes out of it.
+
+    """
+    opened = open_source(source.file)
+    with opened.container:
+        seen = _watch(opened)
+        shots = find_shots(seen.thumbs, settings.shots)
+        sidecar = read_sidecar(source.file)
+        spans = [
+            _span_row(source, opened, seen, number, start, settings, sidecar)
+            for number, (first, stop) in enumerate(shots)
+            for start in _starts(seen.times_s, first, stop, settings)
+        ]
+        return Analysis(_source_row(source, opened, seen, len(shots)), spans)
+
+
+def sample_times(settings: DataSettings) -> NDArray[np.float64]:
+    """When a clip's frames are taken, in seconds from its start [frames]."""
+    return np.arange(settings.frames) / float(parse_rate(settings.frame_rate))
+
+
+def clip_id(source_id: str, start_pts: int, stop_pts: int, settings: DataSettings) -> str:
+    """Content id of a clip: its source, its span in stream time, and how it is made."""
+    made = (settings.frames, settings.height, settings.width, settings.frame_rate)
+    return hashlib.sha256(repr((source_id, start_pts, stop_pts, made)).encode()).hexdigest()[:24]
+
+
+def split_of(source_id: str, held_out_share: float) -> str:
+    """A source is held out as a whole, by its content: the same on every machine and in every run."""
+    place = int(hashlib.sha256(f"split:{source_id}".encode()).hexdigest()[:8], 16) / 2**32
+    return "held_out" if place < held_out_share else "train"
+
+
+def _watch(opened: Opened) -> _Pass:
+    pts: list[int] = []
+    thumbs: list[NDArray[np.uint8]] = []
+    probes: dict[int, Probe] = {}
+    size = (0, 0)
+    next_probe_s = 0.0
+    for now, frame in opened.frames():
+        time_s = float((now - (opened.first_pts or 0)) * opened.time_base)
+        if not pts or (time_s >= next_probe_s and _upright_size(frame, opened.rotation) == size):
+            taken = probe(frame, opened.rotation)
+            size = (len(taken.row_peaks), len(taken.column_peaks))
+            probes[len(pts)] = taken
+            next_probe_s = time_s + 1 / _PROBES_PER_S
+        pts.append(now)
+        thumbs.append(thumb(frame))
+    if not pts:
+        raise Undecodable("no_picture_decoded", f"Its {opened.stream.codec_context.name} stream decodes to no picture")
+    ticks = np.array(pts, np.int64)
+    return _Pass(ticks, (ticks - ticks[0]) * float(opened.time_base), np.stack(thumbs), probes, *size)
+
+
+def _upright_size(frame: VideoFrame, rotation: int) -> tuple[int, int]:
+    return (frame.width, frame.height) if rotation % 180 else (frame.height, frame.width)
+
+
+def _starts(times_s: NDArray[np.float64], first: int, stop: int, settings: DataSettings) -> list[int]:
+    """First frames of the clips that fit into a shot one after the other, as indices of source frames."""
+    reach_s = sample_times(settings)[-1]
+    step_s = reach_s + 1 / float(parse_rate(settings.frame_rate))
+    starts: list[int] = []
+    begin_s = times_s[first]
+    while True:
+        start = int(np.searchsorted(times_s, begin_s - 1e-6))
+        if start >= stop or times_s[start] + reach_s > times_s[stop - 1] + 1e-6:
+            return starts
+        starts.append(start)
+        begin_s = times_s[start] + step_s
+
+
+def _span_row(  # noqa: PLR0913, PLR0917 - a row is made of all these
+    source: Source,
+    opened: Opened,
+    seen: _Pass,
+    shot: int,
+    start: int,
+    settings: DataSettings,
+    sidecar: Sidecar,
+) -> dict[str, Any]:
+    wanted_s = seen.times_s[start] + sample_times(settings)
+    taken = nearest(seen.times_s, wanted_s)
+    stop = int(taken[-1]) + 1
+    probes = tuple(seen.probes[place] for place in sorted(seen.probes) if start <= place < stop)
+    view = SpanView(seen.thumbs[start:stop], probes or _nearest_probe(seen, start), seen.height, seen.width)
+    start_s, stop_s = float(seen.times_s[start]), float(seen.times_s[stop - 1])
+    start_pts, stop_pts = int(seen.pts[start]), int(seen.pts[stop - 1])
+    row: dict[str, Any] = {
+        "clip_id": clip_id(source.source_id, start_pts, stop_pts, settings),
+        "source_id": source.source_id,
+        "uri": source.uri,
+        "shot": shot,
+        "start_s": start_s,
+        "stop_s": stop_s,
+        "start_pts": start_pts,
+        "stop_pts": stop_pts,
+        "time_base": str(opened.time_base),
+        "distinct_frames": len(set(taken.tolist())),
+        "caption": sidecar.caption(start_s, stop_s),
+        "caption_origin": sidecar.origin,
+        "split": split_of(source.source_id, settings.held_out_share),
+    }
+    for name in discovery.names("data_prep.stages"):
+        row |= discovery.load("data_prep.stages", name).score(view)
+    return row
+
+
+def nearest(times_s: NDArray[np.float64], wanted_s: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Index of the frame on show at each wanted time: the last that began by then (times may be rounded to ticks)."""
+    return np.searchsorted(times_s, wanted_s + 2e-3, side="right").clip(1, len(times_s)) - 1
+
+
+def _nearest_probe(seen: _Pass, start: int) -> tuple[Probe, ...]:
+    return (seen.probes[min(seen.probes, key=lambda place: abs(place - start))],)
+
+
+def _source_row(source: Source, opened: Opened, seen: _Pass, shots: int) -> dict[str, Any]:
+    steps = np.diff(seen.pts)
+    typical = float(np.median(steps)) if len(steps) else 0.0
+    spread_s = float(np.ptp(steps) * opened.time_base) if len(steps) else 0.0
+    codec = opened.stream.codec_context
+    return {
+        "source_id": source.source_id,
+        "uri": source.uri,
+        "bytes": source.file.stat().st_size,
+        "container": opened.container.format.name,
+        "codec": codec.name,
+        "pix_fmt": codec.pix_fmt,
+        "width": seen.width,
+        "height": seen.height,
+        "rotation": opened.rotation,
+        "sar": str(opened.sar),
+        "time_base": str(opened.time_base),
+        "frame_rate": str(opened.stream.average_rate or ""),
+        "variable_rate": bool(spread_s > max(2e-3, 0.2 * typical * float(opened.time_base))),
+        "frames": len(seen.pts),
+        "duration_s": float(seen.times_s[-1]) + typical * float(opened.time_base),
+        "bad_packets": opened.bad_packets,
+        "shots": shots,
+    }

@@ -1,0 +1,131 @@
+"""One sequential pass over a source, which survives bad packets and hides what containers do to pictures.
+
+Nothing is ever sought, so the frames are right for open groups of pictures, edit lists, variable rates and all else.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Opened", "Undecodable", "as_bytes", "open_source", "upright"]
+
+_MOST_DEMUX_ERRORS = 64
+
+
+class Undecodable(Exception):  # noqa: N818 - a verdict on a file, not a mistake of ours
+    """A file without a picture that can be decoded; `reason` is a word for tables, the message a sentence."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(reason, message)
+        self.reason, self.message = reason, message
+
+
+@dataclass
+class Opened:
+    """A source that is open for one pass.
+
+    Attributes:
+        container: The open file.
+        stream: Its best video stream.
+        bad_packets: Packets that could not be read or decoded so far.
+        rotation: Degrees counter-clockwise to turn a picture for showing; known after the first frame.
+
+    """
+
+    container: av.container.InputContainer
+    stream: av.VideoStream
+    bad_packets: int = 0
+    rotation: int = 0
+    first_pts: int | None = None
+    _last_pts: int | None = field(default=None, repr=False)
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds of one tick."""
+        return self.stream.time_base or Fraction(1, 1000)
+
+    @property
+    def sar(self) -> Fraction:
+        """Width over height of a pixel; 1 when the file does not say or says nonsense."""
+        sar = self.stream.sample_aspect_ratio
+        return sar if sar and Fraction(1, 8) <= sar <= 8 else Fraction(1)
+
+    def frames(self) -> Iterator[tuple[int, av.VideoFrame]]:
+        """(pts, frame) in presentation order; a frame without a usable time follows the last by a nominal step."""
+        rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
+        step = max(1, round(1 / (rate * self.time_base)))
+        for frame in self._decoded():
+            pts = frame.pts
+            if pts is None or (self._last_pts is not None and pts <= self._last_pts):
+                pts = 0 if self._last_pts is None else self._last_pts + step
+            if self.first_pts is None:
+                self.first_pts, self.rotation = pts, round(frame.rotation / 90) * 90
+            self._last_pts = pts
+            yield pts, frame
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        for packet in self._packets():
+            try:
+                yield from self.stream.decode(packet)
+            except av.error.FFmpegError:
+                self.bad_packets += 1
+
+    def _packets(self) -> Iterator[av.Packet]:
+        """All packets; a reading error is counted and reading goes on behind it, as the ffmpeg program does."""
+        errors = 0
+        while True:
+            try:
+                yield from self.container.demux(self.stream)
+                return
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError:
+                self.bad_packets += 1
+                errors += 1
+                if errors > _MOST_DEMUX_ERRORS:
+                    return
+
+
+def open_source(file: Path) -> Opened:
+    """Open a file at its best video stream.
+
+    Raises:
+        Undecodable: It is empty, no video, or has no picture.
+
+    """
+    if file.stat().st_size == 0:
+        raise Undecodable("empty_file", "The file has no bytes")
+    try:
+        container = av.open(str(file), metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise Undecodable("not_a_video", f"No decoder recognizes the file: {_plain(error)}") from error
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        container.close()
+        raise Undecodable("no_picture", "The file has no video stream")
+    best = container.streams.best("video")
+    stream = best if best in streams else streams[0]
+    if stream.codec_context is None:
+        container.close()
+        raise Undecodable("no_decoder", "There is no decoder for its video stream")
+    stream.codec_context.thread_count = 1
+    return Opened(container, stream)
+
+
+def as_bytes(frame: av.VideoFrame, pixels: str) -> NDArray[np.uint8]:
+    """The frame converted to an 8-bit format: "rgb24" [H, W, 3] or "gray" [H, W]."""
+    return np.asarray(frame.to_ndarray(format=pixels), np.uint8)
+
+
+def upright(picture: NDArray[np.uint8], rotation: int) -> NDArray[np.uint8]:
+    """A picture [H, W, ...] turned for showing; `rotation` is counter-clockwise in degrees."""
+    return np.rot90(picture, k=rotation // 90 % 4)
+
+
+def _plain(error: Exception) -> str:
+    return str(error).split(";")[0].split(": '")[0]

@@ -1,0 +1,69 @@
+"""What `prepare` is told: the clips wanted, the thresholds, where captions come from."""
+
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from data_prep.select import Select
+from vidgen_core.clip import parse_rate
+from vidgen_core.frozen import Frozen
+
+__all__ = ["Captioning", "DataSettings", "ShotSettings"]
+
+
+class ShotSettings(Frozen):
+    """Thresholds of the shot detector, in gray levels (0 to 255) of 48 x 27 thumbnails.
+
+    Args:
+        cut_change: A hard cut changes the picture by at least so much on average.
+        cut_ratio: And by so many times the median change of the frames around it.
+        dissolve_change: A dissolve changes it by so much from its first to its last frame.
+
+    """
+
+    cut_change: float = 10.0
+    cut_ratio: float = 3.0
+    dissolve_change: float = 12.0
+
+
+class Captioning(Frozen):
+    """Where captions come from: the file beside the video first, then a captioner if its weights are named.
+
+    Args:
+        coca_weights: Checkpoint of open_clip's CoCa.
+        coca_model: The architecture that the checkpoint belongs to.
+
+    """
+
+    coca_weights: Path | None = None
+    coca_model: str = "coca_ViT-B-32"
+
+
+class DataSettings(Frozen):
+    """The clips that a recipe wants.
+
+    Args:
+        frames, height, width: Shape of a clip.
+        frame_rate: Frames a second of a clip, as a fraction.
+        held_out_share: Share of sources kept from training; a source is on one side as a whole.
+        select: The rules that keep or drop.
+        shots: The shot detector.
+        captions: The captioner.
+        source_deadline_s: A source that takes longer is given up.
+
+    """
+
+    frames: int = Field(9, ge=1)
+    height: int = Field(32, ge=8)
+    width: int = Field(32, ge=8)
+    frame_rate: str = "8"
+    held_out_share: float = Field(0.1, ge=0, lt=1)
+    select: Select = Select()
+    shots: ShotSettings = ShotSettings()
+    captions: Captioning = Captioning()
+    source_deadline_s: float = Field(600.0, gt=0)
+
+    @field_validator("frame_rate")
+    @classmethod
+    def _is_a_rate(cls, value: str) -> str:
+        return str(parse_rate(value))

@@ -1,0 +1,5 @@
+"""Scores of a span by name, all computed from what one decode pass left behind.
+
+A stage is a file with `VERSION` (raised when its values change), `WRITES` (its columns) and
+`score(view) -> {column: value or None}`.
+"""

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def _beside_the_checkout(name: str) -> Path:
+    folder = Path(__file__).parents[2] / "shared" / name
+    if not folder.is_dir():
+        pytest.skip(f"there is no folder shared/{name} beside the checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The optional folder of real videos."""
+    return _beside_the_checkout("data")
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    """The optional folder of small real weights."""
+    return _beside_the_checkout("weights")
+
+
+@pytest.fixture(scope="session")
+def ray_session():
+    """One local Ray for all tests that need it; with a token, and never somebody else's."""
+    import os
+    import secrets
+    import shutil
+    import tempfile
+
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    import ray
+
+    folder = tempfile.mkdtemp(prefix="vg", dir="/tmp")
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=200 * 2**20,
+        logging_level="ERROR",
+        log_to_driver=False,
+        _temp_dir=folder,
+    )
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,86 @@
+"""Laws of the causal video autoencoder, with weights that are not at their start."""
+
+import pytest
+import torch
+
+from vidgen_core.chance import Chance
+from vidgen_core.codecs.causal_vae import Config
+from vidgen_core.errors import VidgenError
+from vidgen_core.interfaces import Batch
+
+CONFIGS = {
+    "tiny": Config.tiny(),
+    "two levels": Config(channels=4, widths=(8, 12, 16), space_levels=1, time_levels=2, patch_px=2),
+}
+
+
+@pytest.fixture(params=CONFIGS, name="codec")
+def _codec(request):
+    torch.manual_seed(0)
+    codec = CONFIGS[request.param].build().eval()
+    with torch.no_grad():
+        for parameter in codec.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return codec
+
+
+def video(frames=9):
+    return torch.rand(2, 3, frames, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@torch.no_grad()
+def test_the_first_latent_of_a_video_is_the_latent_of_its_first_image(codec):
+    # Equal up to the order of sums in products of other sizes.
+    assert torch.allclose(codec.encode(video())[:, :, :1], codec.encode(video()[:, :, :1]), atol=1e-5)
+
+
+@torch.no_grad()
+def test_no_latent_and_no_frame_depends_on_the_future(codec):
+    clip, changed = video(), video()
+    changed[:, :, 5:] = -changed[:, :, 5:]
+    kept = 1 + 4 // codec.time_stride
+    assert torch.allclose(codec.encode(clip)[:, :, :kept], codec.encode(changed)[:, :, :kept], atol=1e-5)
+    latents = codec.encode(clip)
+    future = latents.clone()
+    future[:, :, 2:] = 0
+    frames = 1 + codec.time_stride
+    assert torch.allclose(codec.decode(latents)[:, :, :frames], codec.decode(future)[:, :, :frames], atol=1e-5)
+
+
+@torch.no_grad()
+def test_shapes_are_as_told_and_come_back(codec):
+    latents = codec.encode(video())
+    assert latents.shape[1:] == codec.latent_shape(9, 16, 16)
+    assert codec.decode(latents).shape == video().shape
+
+
+def test_a_clip_that_does_not_fit_is_refused_with_one_that_does(codec):
+    with pytest.raises(VidgenError, match=r"data\.frames to 9"):
+        codec.latent_shape(10, 16, 16)
+
+
+@torch.no_grad()
+def test_measuring_makes_latents_standard_and_keeps_the_pictures(codec):
+    before = codec.decode(codec.encode(video()))
+    codec.measure(codec.encode(video()))
+    latents = codec.encode(video())
+    assert latents.mean((0, 2, 3, 4)).abs().max() < 1e-4
+    assert (latents.std((0, 2, 3, 4)) - 1).abs().max() < 1e-3
+    assert torch.allclose(codec.decode(latents), before, atol=1e-4)
+    codec.measure(latents)
+    assert torch.allclose(codec.encode(video()), latents, atol=1e-3)
+
+
+def test_it_learns_one_batch():
+    torch.manual_seed(0)
+    codec = Config(widths=(32, 32)).build()
+    clip = torch.nn.functional.interpolate(video(), size=(9, 16, 16), mode="trilinear")
+    batch = Batch(clip, None, torch.arange(2))
+    optimizer = torch.optim.Adam(codec.parameters(), 3e-3)
+    first = codec.held_out(batch, Chance(0))["psnr_db"].mean()
+    for step in range(40):
+        for _, loss in codec.losses(batch, Chance(0, ("step", step))):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    assert codec.held_out(batch, Chance(0))["psnr_db"].mean() > first + 4

@@ -1,0 +1,1 @@
+"""The library: families, codecs, training, evaluation, registry. Knows no orchestrator."""

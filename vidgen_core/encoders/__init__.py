@@ -1,0 +1,1 @@
+"""Text and video encoders by name."""

@@ -1,0 +1,1 @@
+"""Selectable video generators by name."""

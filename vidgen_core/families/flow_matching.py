@@ -1,0 +1,133 @@
+"""Rectified flow in latent space with a factorized space-time transformer.
+
+Liu et al. 2022, "Flow Straight and Fast" (arXiv:2209.03003); Lipman et al. 2022, "Flow Matching" (arXiv:2210.02747);
+logit-normal times and their shift from Esser et al. 2024 (arXiv:2403.03206). The network predicts the clean latents,
+from which the velocity follows.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vidgen_core import discovery
+from vidgen_core.chance import Chance
+from vidgen_core.guidance import guided
+from vidgen_core.interfaces import Ask, Batch, Family, Frozen, Player, Space, Text
+from vidgen_core.networks import factorized_dit
+from vidgen_core.objectives.flow_matching import logit_normal_times, per_sample_mean
+from vidgen_core.paths import RectifiedFlow, expand_times, shift_times
+from vidgen_core.shapes import Latents, Times
+
+__all__ = ["Config", "FlowMatching"]
+
+_HELD_OUT_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
+# A velocity read from x0 divides by t; below this time the division only amplifies the network's error.
+_SMALLEST_TIME = 0.05
+
+
+class Config(Frozen):
+    """A flow-matching generator.
+
+    Args:
+        network: Sizes of the transformer.
+        prediction: What the network puts out: the clean data or the velocity.
+        loss_on: Whose squared error is minimized. The velocity's is the data's over t squared, which spends most of the
+            gradient on nearly clean samples; what a clip shows and where it moves is decided near t = 1.
+        time_mean, time_std: Logit-normal density of training times.
+        time_shift: Shift toward noise of training and sampling times; 1 is none.
+        text_dropout: Share of training samples whose text is emptied, for guidance.
+
+    """
+
+    network: factorized_dit.Config = factorized_dit.Config()
+    prediction: Literal["data", "velocity"] = "data"
+    loss_on: Literal["data", "velocity"] = "data"
+    time_mean: float = 0.0
+    time_std: float = 1.0
+    time_shift: float = 5.0
+    text_dropout: float = 0.1
+
+    @classmethod
+    def tiny(cls) -> "Config":
+        """Learns the sample videos on a laptop in minutes."""
+        return cls()
+
+    @classmethod
+    def base(cls) -> "Config":
+        """Latte-B/2's width and depth (arXiv:2401.03048, table 1)."""
+        return cls(network=factorized_dit.Config(dim=768, depth=6, heads=12))
+
+    @classmethod
+    def paper(cls) -> "Config":
+        """Latte-XL/2's width and depth (arXiv:2401.03048, table 1)."""
+        return cls(network=factorized_dit.Config(dim=1152, depth=14, heads=16))
+
+    def build(self, space: Space) -> "FlowMatching":
+        """The family for samples and text of one space."""
+        return FlowMatching(self, space)
+
+
+class FlowMatching(Family):
+    """One player, one network, one velocity."""
+
+    has_denoiser = True
+
+    def __init__(self, config: Config, space: Space) -> None:
+        super().__init__()
+        self.config, self.space = config, space
+        self.path = RectifiedFlow()
+        self.network = config.network.build(space)
+
+    def players(self) -> Mapping[str, Player]:
+        """The network alone."""
+        return {"generator": Player(dict(self.network.named_parameters()))}
+
+    def velocity(self, x: Latents, t: Times, text: Text | None) -> Latents:
+        """dx_t/dt as the network sees it."""
+        out = self.network(x, t, text)
+        if self.config.prediction == "velocity":
+            return out
+        return self.path.velocity_from_data(x, out, expand_times(t.clamp_min(_SMALLEST_TIME), x))
+
+    def losses(self, batch: Batch, chance: Chance) -> Iterator[tuple[str, Tensor]]:
+        """Mean squared error at one random time a sample."""
+        config = self.config
+        t = logit_normal_times(chance, batch.index, mean=config.time_mean, std=config.time_std, shift=config.time_shift)
+        text = batch.text
+        if text is not None:
+            text = text.where(chance.uniform("text_dropout", batch.index) >= config.text_dropout)
+        errors = self._velocity_error(batch.video, t, text, chance, batch.index)
+        if config.loss_on == "data":
+            errors = errors * t.clamp_min(_SMALLEST_TIME) ** 2
+        yield "generator", errors.mean()
+
+    def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
+        """Squared error of the data predicted at fixed times, and its mean over them."""
+        errors = {}
+        for time in _HELD_OUT_TIMES:
+            t = torch.full((len(batch.video),), time, device=batch.video.device)
+            draws = chance.within(f"t{time:.1f}")
+            errors[f"t{time:.1f}"] = time**2 * self._velocity_error(batch.video, t, batch.text, draws, batch.index)
+        return {"loss": torch.stack(list(errors.values())).mean(0), **errors}
+
+    def generate(self, ask: Ask, chance: Chance) -> Latents:
+        """Integrate from noise to data along shifted, evenly spaced times."""
+        sampler = discovery.load("vidgen_core.samplers", ask.sampler)
+        noise = chance.normal("sample", ask.index, ask.shape)
+        steps = torch.linspace(1.0, 0.0, ask.steps + 1, device=noise.device)
+        follow = guided(self.velocity, ask.text, scale=ask.guidance)
+        return sampler.integrate(
+            lambda x, t: follow(x, t.expand(len(x))), noise, shift_times(steps, self.config.time_shift)
+        )
+
+    def _velocity_error(self, data: Latents, t: Tensor, text: Text | None, chance: Chance, index: Tensor) -> Tensor:
+        noise = chance.normal("noise", index, data.shape[1:])
+        times = expand_times(t, data)
+        x = self.path.mix(data, noise, times)
+        if self.config.prediction == "velocity":
+            return per_sample_mean((self.network(x, t, text) - self.path.velocity(data, noise, times)) ** 2)
+        # The velocity's error is that of the data over t, so the clean target is used as it is.
+        weight = t.clamp_min(_SMALLEST_TIME) ** -2
+        return weight * per_sample_mean((self.network(x, t, text) - data) ** 2)

@@ -1,0 +1,216 @@
+"""The contracts between the parts: what a learner, a family, a codec and a text encoder are.
+
+A learner knows nothing of devices, ranks, files, Ray or MLflow; it holds networks and says how they learn.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vidgen_core.chance import Chance
+from vidgen_core.frozen import Frozen
+from vidgen_core.shapes import Clips, Context, ContextMask, Index, Latents, Video
+
+__all__ = ["Ask", "Batch", "Codec", "Family", "Frozen", "Learner", "Player", "Space", "Text", "TextEncoder"]
+
+
+class Space(Frozen):
+    """Where a family lives: the shape of one sample and of its text.
+
+    Args:
+        channels, frames, height, width: Shape of one clip in latents (in pixels with the identity codec).
+        text_dim: Width of a text token; 0 when the run has no text.
+
+    """
+
+    channels: int
+    frames: int
+    height: int
+    width: int
+    text_dim: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(channels, frames, height, width)."""
+        return (self.channels, self.frames, self.height, self.width)
+
+
+@dataclass(frozen=True)
+class Text:
+    """Encoded prompts: tokens [B, L, D] and mask [B, L], True where a token is real."""
+
+    tokens: Context
+    mask: ContextMask
+
+    def to(self, device: torch.device | str) -> "Text":
+        """The same text on another device."""
+        return Text(self.tokens.to(device), self.mask.to(device))
+
+    def where(self, keep: Tensor) -> "Text":
+        """The same text with whole prompts emptied where `keep` [B] is False."""
+        return replace(self, mask=self.mask & keep[:, None])
+
+    def empty(self) -> "Text":
+        """The unconditional text of the same shape: no token is real."""
+        return replace(self, mask=torch.zeros_like(self.mask))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a learner learns from.
+
+    Attributes:
+        video: Latents, or pixels in [-1, 1], [B, C, T, H, W].
+        text: Encoded captions, or None for a learner that reads no text.
+        index: Position of each sample in the run's global stream, int64 [B]; the key of its random draws.
+
+    """
+
+    video: Latents
+    text: Text | None
+    index: Index
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+        text = None if self.text is None else self.text.to(device)
+        return Batch(self.video.to(device), text, self.index.to(device))
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request to generate.
+
+    Attributes:
+        index: A number for each wanted sample, int64 [B]; with the seed it fixes the sample.
+        shape: (channels, frames, height, width) of one sample, as the family sees it.
+        text: Encoded prompts [B, L, D], or None.
+        steps: Solver steps; families that need none ignore it.
+        sampler: Name of a file in `vidgen_core/samplers`.
+        guidance: Classifier-free guidance scale; 1 is none.
+        known: Values of given elements [B, C, T, H, W], with `known_mask` [B, 1, T, H, W], True = given, keep.
+        scalars: Further conditions by name, float [B] each.
+
+    """
+
+    index: Index
+    shape: tuple[int, int, int, int]
+    text: Text | None = None
+    steps: int = 20
+    sampler: str = "heun"
+    guidance: float = 1.0
+    known: Latents | None = None
+    known_mask: Tensor | None = None
+    scalars: Mapping[str, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Player:
+    """One optimizer's share of a learner: its parameters by name, and its rate relative to the run's."""
+
+    parameters: Mapping[str, nn.Parameter]
+    relative_rate: float = 1.0
+
+
+class Learner(nn.Module, ABC):
+    """Anything the loop can train: a generator, a codec, a captioner, a video encoder."""
+
+    reads_text: ClassVar[bool] = True
+
+    @abstractmethod
+    def players(self) -> Mapping[str, Player]:
+        """Who has an optimizer, by name; together they own each trainable parameter exactly once."""
+
+    @abstractmethod
+    def losses(self, batch: Batch, chance: Chance) -> Iterator[tuple[str, Tensor]]:
+        """(player, scalar loss) in the order in which they step.
+
+        Lazily: the code after a yield runs once that player has stepped, so a generator meets the updated critic.
+        """
+
+    @abstractmethod
+    def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
+        """The objective on data it never trained on: name -> value per sample, float [B]."""
+
+
+class Family(Learner):
+    """A selectable video generator: a learner that also generates. `<module>.Config.build(space)` makes one."""
+
+    has_likelihood: ClassVar[bool] = False
+    has_encoder: ClassVar[bool] = False
+    has_denoiser: ClassVar[bool] = False
+    accepts_known: ClassVar[bool] = False
+
+    @abstractmethod
+    def generate(self, ask: Ask, chance: Chance) -> Latents:
+        """Samples [B, C, T, H, W] for an ask; a function of the weights, the ask and the seed only."""
+
+
+class Codec(nn.Module, ABC):
+    """Video to latents and back. `<module>.Config.build()` makes one; a trainable codec is a Learner as well."""
+
+    channels: int
+    time_stride: int
+    space_stride: int
+    causal: bool
+    trainable: ClassVar[bool] = False
+
+    @abstractmethod
+    def encode(self, video: Video) -> Latents:
+        """Latents of about zero mean and unit variance a channel."""
+
+    @abstractmethod
+    def decode(self, latents: Latents) -> Video:
+        """Video in [-1, 1]."""
+
+    @abstractmethod
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """(channels, frames, height, width) of a clip's latents.
+
+        Raises:
+            VidgenError: A clip of this shape does not fit the strides; the message names the nearest that do.
+
+        """
+
+    def measure(self, latents: Latents) -> None:
+        """Once after training: set what normalizes, from `latents` as coded now. A codec without statistics ignores it."""
+        del latents
+
+
+class TextEncoder(ABC):
+    """Captions to token vectors. `<module>.Config.build()` makes one."""
+
+    dim: int
+    tokens: int
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """Changes when anything that could change an encoding changes: name, parameters, weights."""
+
+    @abstractmethod
+    def encode(self, captions: Sequence[str]) -> Text:
+        """Encoded captions, [len(captions), tokens, dim] float32."""
+
+
+def own_parameters(modules: Iterable[nn.Module]) -> dict[str, nn.Parameter]:
+    """The trainable parameters of some modules, named by the module's place and their own path."""
+    return {
+        f"{place}.{name}": parameter
+        for place, module in enumerate(modules)
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def to_unit(clips: Clips) -> Video:
+    """uint8 [B, T, H, W, 3] to float32 [B, 3, T, H, W] in [-1, 1]."""
+    return clips.permute(0, 4, 1, 2, 3).float().div(127.5).sub(1.0).contiguous()
+
+
+def to_clips(video: Video) -> Clips:
+    """Float [B, 3, T, H, W] in [-1, 1] to uint8 [B, T, H, W, 3], rounded and clamped."""
+    return video.add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 4, 1).contiguous()

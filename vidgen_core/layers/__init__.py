@@ -1,0 +1,1 @@
+"""Attention, embeddings, norms and patches that several networks share."""

@@ -1,0 +1,59 @@
+"""Multi-head attention with normalized queries and keys, over tokens or from tokens to a context."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["CrossAttention", "SelfAttention"]
+
+
+class SelfAttention(nn.Module):
+    """Scaled dot-product self-attention; queries and keys are RMS-normalized per head (Dehghani et al. 2023,
+    arXiv:2302.05442, section 2), which keeps logits bounded.
+    """  # noqa: D205
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_qkv = nn.Linear(dim, 3 * dim)
+        self.query_norm = nn.RMSNorm(dim // heads)
+        self.key_norm = nn.RMSNorm(dim // heads)
+        self.to_out = nn.Linear(dim, dim)
+
+    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
+        """Every token attends to every token."""
+        q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(self.query_norm(q), self.key_norm(k), v)
+        return self.to_out(out.transpose(1, 2).flatten(2))
+
+
+class CrossAttention(nn.Module):
+    """Attention from tokens to a context of which some entries may be absent.
+
+    A learned entry is always present, so that an empty context is well defined: it is the unconditional one.
+    """
+
+    def __init__(self, dim: int, context_dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.absent = nn.Parameter(torch.zeros(1, 1, context_dim))
+        self.to_query = nn.Linear(dim, dim)
+        self.to_key_value = nn.Linear(context_dim, 2 * dim)
+        self.query_norm = nn.RMSNorm(dim // heads)
+        self.key_norm = nn.RMSNorm(dim // heads)
+        self.to_out = nn.Linear(dim, dim)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch tokens dim"],
+        context: Float[Tensor, "batch entries context_dim"],
+        mask: Bool[Tensor, "batch entries"],
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Tokens read the context's entries where `mask` is True."""
+        context = torch.cat([self.absent.expand(len(context), -1, -1), context], dim=1)
+        mask = torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
+        q = self.to_query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = self.to_key_value(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(self.query_norm(q), self.key_norm(k), v, attn_mask=mask[:, None, None])
+        return self.to_out(out.transpose(1, 2).flatten(2))

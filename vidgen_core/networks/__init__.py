@@ -1,0 +1,1 @@
+"""Neural networks by name; each file is a page of its paper."""

@@ -1,0 +1,1 @@
+"""Losses as functions of predictions; they know no network."""

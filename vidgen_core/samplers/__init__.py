@@ -1,0 +1,1 @@
+"""Solvers by name: they take a velocity and noise, and know no network."""

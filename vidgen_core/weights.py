@@ -1,0 +1,103 @@
+"""Weights on disk: one folder with `weights.safetensors` and `card.json`, written whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from vidgen_core import digests
+from vidgen_core.errors import VidgenError
+
+__all__ = ["digest", "load", "read_card", "save", "sync_folder", "write_synced"]
+
+_WEIGHTS, _CARD = "weights.safetensors", "card.json"
+
+
+def save(folder: Path, state_dict: Mapping[str, Tensor], card: Mapping[str, Any]) -> str:
+    """Write weights and their card, replacing what was there; returns the digest of the weights.
+
+    The digest is of the weights alone: equal tensors have equal digests whatever their card says.
+    """
+    # safetensors refuses tensors that share memory, which tied weights and views do.
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in sorted(state_dict.items())}
+    staging = folder.with_name(f".{folder.name}.staging")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        write_synced(staging / _WEIGHTS, to_bytes(tensors))
+        write_synced(staging / _CARD, json.dumps(card, indent=2, sort_keys=True).encode())
+        found = digest(staging)
+        sync_folder(staging)
+        _swap(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return found
+
+
+def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, on the CPU, and the card.
+
+    Raises:
+        VidgenError: The folder holds no weights, or they are damaged.
+
+    """
+    card = read_card(folder)
+    try:
+        return from_bytes((folder / _WEIGHTS).read_bytes()), card
+    except (SafetensorError, FileNotFoundError) as error:
+        raise VidgenError(f"The weights in {folder} cannot be read", got=str(error), move=_MOVE) from error
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card alone.
+
+    Raises:
+        VidgenError: The folder holds no card.
+
+    """
+    try:
+        return json.loads((folder / _CARD).read_text())
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError) as error:
+        raise VidgenError(f"There are no weights in {folder}", got=str(error), move=_MOVE) from error
+
+
+def digest(folder: Path) -> str:
+    """Hex SHA-256 of the weights in a folder."""
+    return digests.of_file(folder / _WEIGHTS)
+
+
+def write_synced(file: Path, content: bytes | memoryview) -> None:
+    """Write a file and wait until its bytes are on the disk."""
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+_MOVE = "Remove the folder and run the stage that wrote it again"
+
+
+def _swap(staging: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    staging.rename(folder)
+    sync_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
