@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test check bench
+.PHONY: setup demo test check
 setup: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -10,6 +10,16 @@ setup: .venv/.installed
 	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77.0.3" wheel
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
+
+# make demo VIDEOS=some/dir does the same on your own videos.
+VIDEOS ?=
+RECIPE ?= $(if $(VIDEOS),real.tiny,shapes.demo)
+HOME_DIR ?= .vidgen
+demo: setup
+ifeq ($(VIDEOS),)
+	$(BIN)/vidgen videos make $(HOME_DIR)/videos --count 240
+endif
+	$(BIN)/vidgen run --recipe $(RECIPE) --home $(HOME_DIR) --videos $(or $(VIDEOS),$(HOME_DIR)/videos)
 
 test: setup
 	$(BIN)/python -m pytest

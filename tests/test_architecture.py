@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "vidgen_core": {"vidgen_core"},
 }
 LAYERS = [
-    {"shapes", "clip", "chance", "errors", "frozen", "digests", "discovery", "scene"},
+    {"shapes", "clip", "chance", "errors", "frozen", "digests", "discovery", "scene", "sampling"},
     {"interfaces", "paths", "layers", "weights"},
     {"networks", "objectives", "samplers", "guidance", "codecs", "encoders"},
     {"families"},

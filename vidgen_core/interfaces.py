@@ -109,10 +109,18 @@ class Ask:
 
 @dataclass(frozen=True)
 class Player:
-    """One optimizer's share of a learner: its parameters by name, and its rate relative to the run's."""
+    """One optimizer's share of a learner.
+
+    Attributes:
+        parameters: Its parameters by name.
+        relative_rate: Its learning rate over the run's.
+        hidden: Names of weight matrices between hidden layers, which Muon may take where a run asks for it.
+
+    """
 
     parameters: Mapping[str, nn.Parameter]
     relative_rate: float = 1.0
+    hidden: frozenset[str] = frozenset()
 
 
 class Learner(nn.Module, ABC):
@@ -176,7 +184,7 @@ class Codec(nn.Module, ABC):
         """
 
     def measure(self, latents: Latents) -> None:
-        """Once after training: set what normalizes, from `latents` as coded now. A codec without statistics ignores it."""
+        """Once after training: set what normalizes, from `latents` as coded now; without statistics nothing happens."""
         del latents
 
 

@@ -37,8 +37,8 @@ class Config(Frozen):
 
     """
 
-    channels: int = 8
-    widths: tuple[int, ...] = (96, 96)
+    channels: int = 16
+    widths: tuple[int, ...] = (64, 64)
     space_levels: int = 0
     time_levels: int = 1
     patch_px: int = 4
@@ -47,7 +47,7 @@ class Config(Frozen):
 
     @classmethod
     def tiny(cls) -> "Config":
-        """4 x 4 x 2 compression to 8 channels; learns the sample videos in two minutes."""
+        """4 x 4 x 2 compression to 16 channels; learns the sample videos in two minutes."""
         return cls()
 
     @classmethod

@@ -45,8 +45,8 @@ class Config(Frozen):
     prediction: Literal["data", "velocity"] = "data"
     loss_on: Literal["data", "velocity"] = "data"
     time_mean: float = 0.0
-    time_std: float = 1.0
-    time_shift: float = 5.0
+    time_std: float = 1.3
+    time_shift: float = 3.0
     text_dropout: float = 0.1
 
     @classmethod
@@ -82,7 +82,11 @@ class FlowMatching(Family):
 
     def players(self) -> Mapping[str, Player]:
         """The network alone."""
-        return {"generator": Player(dict(self.network.named_parameters()))}
+        weights = dict(self.network.named_parameters())
+        hidden = frozenset(
+            name for name, w in weights.items() if w.ndim == 2 and "blocks." in name and ".modulation." not in name
+        )
+        return {"generator": Player(weights, hidden=hidden)}
 
     def velocity(self, x: Latents, t: Times, text: Text | None) -> Latents:
         """dx_t/dt as the network sees it."""

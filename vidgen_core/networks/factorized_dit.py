@@ -30,8 +30,8 @@ class Config(Frozen):
 
     """
 
-    dim: int = 192
-    depth: int = 4
+    dim: int = 160
+    depth: int = 3
     heads: int = 4
     patch_frames: int = 1
     patch_px: int = 2

@@ -1,0 +1,201 @@
+"""Clips to latents, captions to embeddings: what a family reads while it trains.
+
+A latent is a function of its clip and the codec's weights, whatever else is coded with it: clips are coded one at a
+time, so that a run that was killed and one that was not, or one with a source more, agree on every byte.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from data_prep.run import Failure, Runner
+from data_prep.tables import Part, Tables, write_part
+from vidgen_core import digests, weights
+from vidgen_core.clip import decode_clips
+from vidgen_core.codecs._open import open_codec
+from vidgen_core.errors import VidgenError
+from vidgen_core.interfaces import Codec, TextEncoder, to_unit
+from vidgen_core.training.columns import WRITING, BytesColumn, Stored, to_column, to_table
+
+__all__ = ["embed_captions", "embeddings_table", "encode_latents", "latents_table"]
+
+# Raised when the same codec would give other latents than before.
+_VERSION = 1
+_COMMIT_UNITS = 16
+
+# progress(done, total)
+Progress = Callable[[int, int], None]
+
+
+class _Clip(NamedTuple):
+    clip_id: str
+    split: str
+    file: Path
+    row: int
+
+
+class _Unit(NamedTuple):
+    key: str
+    file: Path
+    codec_dir: Path
+    clips: tuple[_Clip, ...]
+
+
+def latents_table(codec_dir: Path) -> str:
+    """Name of the table of a codec's latents."""
+    return f"latents/{weights.digest(codec_dir)[:16]}"
+
+
+def embeddings_table(encoder: TextEncoder) -> str:
+    """Name of the table of an encoder's embedded captions."""
+    return f"embeddings/{encoder.digest}"
+
+
+def encode_latents(
+    tables: Tables, codec_dir: Path, runner: Runner, *, unit_clips: int = 128, progress: Progress | None = None
+) -> str:
+    """Code every clip that has no latent yet, and drop the latents of clips that are gone.
+
+    Args:
+        tables: The data's tables; reads `clips`, writes `latents/<first 16 digits of the codec's digest>`.
+        codec_dir: The frozen codec.
+        runner: Where tasks run.
+        unit_clips: Clips a task, and a file.
+        progress: Told the clips done and all clips to do.
+
+    Returns:
+        The name of the table.
+
+    Raises:
+        VidgenError: There is no clip, the codec does not fit them, or a task died.
+
+    """
+    name = latents_table(codec_dir)
+    clips = _clips(tables)
+    if not clips:
+        raise VidgenError("There is no clip to code", move="Run vidgen prepare first; its funnel says what was kept")
+    stale, kept = _standing(tables, name, ["clip_id", "split"], {(clip.clip_id, clip.split) for clip in clips})
+    todo = [clip for clip in clips if (clip.clip_id, clip.split) not in kept]
+    units = [
+        _unit(tables, name, codec_dir, tuple(todo[start : start + unit_clips]))
+        for start in range(0, len(todo), unit_clips)
+    ]
+    if stale:
+        tables.commit(name, _LATENTS, [], drop=stale)
+    done, parts = 0, []
+    for unit, result in runner.map(_encode, units):
+        if isinstance(result, Failure):
+            raise VidgenError(
+                f"Coding {len(unit.clips)} clips failed {result.attempts} times: {result.message}",
+                got=result.reason,
+                move="Give the same command again; it goes on from what was committed",
+            )
+        parts.append(result)
+        done += len(unit.clips)
+        if len(parts) == _COMMIT_UNITS:
+            tables.commit(name, _LATENTS, parts)
+            parts = []
+        if progress is not None:
+            progress(done, len(todo))
+    tables.commit(name, _LATENTS, parts)
+    return name
+
+
+def embed_captions(tables: Tables, encoder: TextEncoder, *, unit_captions: int = 1024) -> str:
+    """Embed every caption that is not embedded yet, and drop those that no clip has any more.
+
+    Returns:
+        The name of the table.
+
+    """
+    name = embeddings_table(encoder)
+    said = set(tables.read("captions", ["caption"])["caption"].to_pylist()) - {None, ""}
+    stale, kept = _standing(tables, name, ["caption"], {(caption,) for caption in said})
+    todo = sorted(said - {caption for (caption,) in kept})
+    chunks = [todo[start : start + unit_captions] for start in range(0, len(todo), unit_captions)]
+    parts = [_embed(tables, name, encoder, chunk) for chunk in chunks]
+    tables.commit(name, _EMBEDDINGS, parts, drop=stale)
+    return name
+
+
+_LATENTS = pa.schema([("clip_id", pa.string()), ("split", pa.string()), ("latent", pa.binary())])
+_EMBEDDINGS = pa.schema([("caption", pa.string()), ("tokens", pa.binary()), ("mask", pa.binary())])
+
+
+def _clips(tables: Tables) -> list[_Clip]:
+    clips = []
+    for file in tables.files("clips"):
+        rows = pq.ParquetFile(file).read(columns=["clip_id", "split"])
+        pairs = zip(rows["clip_id"].to_pylist(), rows["split"].to_pylist(), strict=True)
+        clips += [_Clip(clip_id, split, file, row) for row, (clip_id, split) in enumerate(pairs)]
+    return clips
+
+
+def _standing(
+    tables: Tables, name: str, columns: Sequence[str], wanted: set[tuple[str, ...]]
+) -> tuple[list[str], set[tuple[str, ...]]]:
+    """Units with a row that is not wanted any more, and the rows of all other units."""
+    stale: list[str] = []
+    kept: set[tuple[str, ...]] = set()
+    for file in tables.files(name):
+        table = pq.ParquetFile(file).read(columns=list(columns))
+        rows = set(zip(*(table[column].to_pylist() for column in columns), strict=True))
+        if rows <= wanted:
+            kept |= rows
+        else:
+            stale.append(file.stem.removeprefix("part-"))
+    return stale, kept
+
+
+def _unit(tables: Tables, name: str, codec_dir: Path, clips: tuple[_Clip, ...]) -> _Unit:
+    key = digests.of_value([_VERSION, name, [[clip.clip_id, clip.split] for clip in clips]], 32)
+    return _Unit(key, tables.part_file(name, key), codec_dir, clips)
+
+
+def _encode(unit: _Unit) -> Part:
+    """The task: decode, code, write."""
+    torch.set_num_threads(1)
+    codec = _codec(unit.codec_dir, weights.digest(unit.codec_dir))
+    media = {file: BytesColumn([file], "media") for file in dict.fromkeys(clip.file for clip in unit.clips)}
+    with torch.no_grad():
+        latents = [codec.encode(_video(media[clip.file], clip.row))[0].half().numpy() for clip in unit.clips]
+    if not all(np.isfinite(latent).all() for latent in latents):
+        raise VidgenError("The codec gave latents that are not finite in float16", move="Train the codec again")
+    columns = {
+        "clip_id": pa.array([clip.clip_id for clip in unit.clips]),
+        "split": pa.array([clip.split for clip in unit.clips]),
+        "latent": to_column(np.stack(latents)),
+    }
+    _write(unit.file, columns, Stored(latents[0].shape, latents[0].dtype))
+    return Part(unit.key, unit.file, len(latents))
+
+
+def _video(media: BytesColumn, row: int) -> torch.Tensor:
+    return to_unit(torch.from_numpy(decode_clips([bytes(media.value(row))])))
+
+
+@lru_cache(1)
+def _codec(codec_dir: Path, digest: str) -> Codec:
+    """One codec a process; the digest is in the key because a folder may be written again."""
+    return open_codec(codec_dir)
+
+
+def _embed(tables: Tables, name: str, encoder: TextEncoder, captions: Sequence[str]) -> Part:
+    texts = [encoder.encode([caption]) for caption in captions]
+    tokens = torch.cat([text.tokens for text in texts]).float().numpy()
+    mask = torch.cat([text.mask for text in texts]).numpy()
+    key = digests.of_value([name, list(captions)], 32)
+    file = tables.part_file(name, key)
+    columns = {"caption": pa.array(captions), "tokens": to_column(tokens), "mask": to_column(mask)}
+    _write(file, columns, Stored(tokens.shape[1:], tokens.dtype))
+    return Part(key, file, len(captions))
+
+
+def _write(file: Path, columns: Mapping[str, pa.Array], stored: Stored) -> None:
+    write_part(file, to_table(columns, stored), **WRITING)

@@ -1,0 +1,1 @@
+"""The command line and the Prefect flows. Calls; does not compute."""

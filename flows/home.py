@@ -1,0 +1,154 @@
+"""The one folder in which a run keeps everything: tables, databases, checkpoints, models, reports.
+
+Deleting it forgets everything; copying it moves everything. Nothing is kept anywhere else, apart from Ray's sockets.
+"""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidgen_core.errors import VidgenError
+
+__all__ = ["Home"]
+
+# Below this a run would die half way, at the worst in a database: 200 MiB.
+MIN_FREE_BYTES = 200 * 2**20
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where things are kept; `Home.open` makes the folder and checks that it can be written."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path | str) -> "Home":
+        """The home at `root`, made if missing.
+
+        Raises:
+            VidgenError: The folder cannot be made or written, or its disk is nearly full.
+
+        """
+        home = cls(Path(root).expanduser().resolve())
+        try:
+            home.runs_dir.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            raise VidgenError(
+                "The home folder cannot be made", got=str(home.root), move=f"{error.strerror}: choose another --home"
+            ) from error
+        if not os.access(home.root, os.W_OK | os.X_OK):
+            raise VidgenError(
+                "The home folder cannot be written",
+                got=str(home.root),
+                move="Choose another --home, or change its mode",
+            )
+        free = shutil.disk_usage(home.root).free
+        if free < MIN_FREE_BYTES:
+            raise VidgenError(
+                f"The disk of the home folder {home.root} is nearly full: {free // 2**20} MiB are free",
+                allowed=f"at least {MIN_FREE_BYTES // 2**20} MiB",
+                move="Free some space there, or choose another --home",
+            )
+        return home
+
+    @property
+    def tables_dir(self) -> Path:
+        """Delta tables."""
+        return self.root / "tables"
+
+    @property
+    def releases_dir(self) -> Path:
+        """One JSON file a data release, named by its digest."""
+        return self.root / "releases"
+
+    @property
+    def codecs_dir(self) -> Path:
+        """Training of codecs, one folder a training job."""
+        return self.root / "codecs"
+
+    @property
+    def training_dir(self) -> Path:
+        """Training of families, one folder a training job."""
+        return self.root / "training"
+
+    @property
+    def models_dir(self) -> Path:
+        """Generators, complete and ready to be registered, one folder a training job."""
+        return self.root / "models"
+
+    @property
+    def reports_dir(self) -> Path:
+        """One HTML page a run."""
+        return self.root / "reports"
+
+    @property
+    def runs_dir(self) -> Path:
+        """What stages were asked, answered and printed, one folder a run."""
+        return self.root / "runs"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Models fetched from the registry; safe to delete."""
+        return self.root / "cache"
+
+    @property
+    def prefect_dir(self) -> Path:
+        """The embedded Prefect's database and log."""
+        return self.root / "prefect"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """MLflow's database."""
+        return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """MLflow's artifacts."""
+        return self.root / "mlartifacts"
+
+    @contextmanager
+    def lock(self, what: str = "run", *, wait_s: float = 2.0) -> Iterator[None]:
+        """Hold the home alone while the block runs; locks of the same process nest.
+
+        The kernel drops the lock when its holder dies, so a killed run never leaves a stale one.
+
+        Args:
+            what: Which lock; a run and a stage have their own.
+            wait_s: How long a dying predecessor may take to let go.
+
+        Raises:
+            VidgenError: Another process holds it.
+
+        """
+        file = self.root / f"{what}.lock"
+        with file.open("a+") as stream:
+            nested = not _locked(stream.fileno(), wait_s, file)
+            if not nested:
+                stream.truncate(0)
+                stream.write(str(os.getpid()))
+                stream.flush()
+            yield
+
+
+def _locked(descriptor: int, wait_s: float, file: Path) -> bool:
+    """True when the lock was taken, False when this process holds it already."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            holder = file.read_text().strip()
+            if holder == str(os.getpid()):
+                return False
+            if time.monotonic() > deadline:
+                raise VidgenError(
+                    f"Another run is working in {file.parent}, as process {holder or 'unknown'}",
+                    move="Wait for it, stop it, or choose another --home",
+                ) from None
+            time.sleep(0.1)

@@ -1,0 +1,204 @@
+"""What a run is: one frozen value, made by a function `recipes/<file>.py::<function>` and named `file.function`."""
+
+import inspect
+import json
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from pydantic import Field, ValidationError, model_validator
+
+from data_prep.settings import DataSettings
+from vidgen_core import discovery
+from vidgen_core.errors import VidgenError, did_you_mean
+from vidgen_core.evaluation.settings import EvaluationSettings
+from vidgen_core.frozen import Frozen
+from vidgen_core.registry.settings import GateSettings
+from vidgen_core.sampling import Sampling
+from vidgen_core.training.settings import TrainSettings
+
+__all__ = ["Choice", "CodecChoice", "FamilyChoice", "Recipe", "TextChoice", "load", "names", "override"]
+
+
+class Choice(Frozen):
+    """One of the things in a package: a file's name, a named size of its `Config`, and changes to that.
+
+    Written as `name:size` where there is nothing to change.
+
+    Args:
+        name: The file.
+        size: A classmethod of its `Config`; None takes the defaults.
+        options: Fields of its `Config` that differ from that size.
+
+    """
+
+    package: ClassVar[str]
+
+    name: str
+    size: str | None = None
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        name, _, size = value.partition(":")
+        return {"name": name, "size": size or None}
+
+    def config(self) -> dict[str, Any]:
+        """The whole configuration, checked against the file's `Config`; imports it, and with it torch.
+
+        Raises:
+            VidgenError: There is no such file, size or option, or a value does not fit.
+
+        """
+        made: type[Frozen] = discovery.load(self.package, self.name).Config
+        full = (made() if self.size is None else self._sized(made)).model_dump(mode="json")
+        for key, value in self.options.items():
+            if key not in made.model_fields:
+                raise VidgenError(
+                    f"{self.name} has no option {key!r}",
+                    allowed=", ".join(made.model_fields),
+                    move=did_you_mean(key, made.model_fields),
+                )
+            full[key] = value
+        try:
+            return made.model_validate(full).model_dump(mode="json")
+        except ValidationError as error:
+            raise VidgenError(f"{self.name} cannot be built so: {first_complaint(error)}") from error
+
+    def _sized(self, made: type[Frozen]) -> Frozen:
+        sizes = [name for name, member in vars(made).items() if isinstance(member, classmethod) and name[0] != "_"]
+        if self.size not in sizes:
+            raise VidgenError(
+                f"{self.name} has no size {self.size!r}",
+                allowed=", ".join(sizes) or "none, leave it out",
+                move=did_you_mean(str(self.size), sizes),
+            )
+        return getattr(made, self.size)()
+
+
+class CodecChoice(Choice):
+    """A file of `vidgen_core/codecs`."""
+
+    package = "vidgen_core.codecs"
+
+
+class TextChoice(Choice):
+    """A file of `vidgen_core/encoders` that encodes captions."""
+
+    package = "vidgen_core.encoders"
+
+
+class FamilyChoice(Choice):
+    """A file of `vidgen_core/families`."""
+
+    package = "vidgen_core.families"
+
+
+class Recipe(Frozen):
+    """A run.
+
+    Args:
+        name: `file.function`.
+        model: The registered model that versions are added to.
+        data: The clips wanted.
+        codec, codec_training: The video autoencoder, and how it learns if it can.
+        text: The text encoder.
+        family, training: The generator, and how it learns.
+        sampling: How its videos are drawn.
+        evaluation: What is measured.
+        gate: What a champion must have.
+        cores: Cores to use; 0 is all there are.
+
+    """
+
+    name: str
+    model: str = Field(pattern=r"^[\w.-]+$")
+    data: DataSettings
+    codec: CodecChoice
+    codec_training: TrainSettings
+    text: TextChoice
+    family: FamilyChoice
+    training: TrainSettings
+    sampling: Sampling = Sampling()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    gate: GateSettings = GateSettings()
+    cores: int = Field(default=0, ge=0)
+
+
+def names() -> list[str]:
+    """Every recipe there is."""
+    files = [file for file in discovery.names("flows.recipes") if file != "recipe"]
+    return [f"{file}.{name}" for file in files for name in _functions(file)]
+
+
+def load(name: str, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe `file.function` with changes such as "data.select.min_motion=0.2".
+
+    Raises:
+        VidgenError: There is no such recipe or key, or a value does not fit.
+
+    """
+    if name not in names():
+        known = names()
+        raise VidgenError(f"There is no recipe {name!r}", allowed=", ".join(known), move=did_you_mean(name, known))
+    file, _, function = name.partition(".")
+    return override(getattr(discovery.load("flows.recipes", file), function)(), changes)
+
+
+def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """The recipe with changes "key.key=value"; a value is JSON, or a text where it is none."""
+    values = recipe.model_dump(mode="json")
+    for change in changes:
+        path, sign, text = change.partition("=")
+        if not sign:
+            raise VidgenError("A change is a key and a value", got=change, move="Write --set data.frames=9")
+        _set(values, recipe, path.split("."), _value(text), path)
+    try:
+        changed = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise VidgenError(f"The recipe does not allow that: {first_complaint(error)}") from error
+    for choice in (changed.codec, changed.text, changed.family):
+        if any(path.partition("=")[0].split(".")[0] in ("codec", "text", "family") for path in changes):
+            choice.config()
+    return changed
+
+
+def first_complaint(error: ValidationError) -> str:
+    """The first thing that a validation found wrong, as a sentence without its full stop."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg'].lower()}, got {first['input']!r}"
+
+
+def _set(values: dict[str, Any], at: Frozen, keys: list[str], value: object, path: str) -> None:
+    key, *rest = keys
+    if isinstance(at, Choice) and key not in type(at).model_fields:
+        values["options"][".".join(keys)] = value
+        return
+    known = type(at).model_fields
+    if key not in known:
+        raise VidgenError(
+            f"There is no key {path!r} in the recipe", allowed=", ".join(known), move=did_you_mean(key, known)
+        )
+    inner = getattr(at, key)
+    if not rest:
+        values[key] = value
+    elif isinstance(inner, Frozen):
+        _set(values[key], inner, rest, value, path)
+    else:
+        raise VidgenError(f"{path!r} goes too deep: {key} is a value", got=inner)
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _functions(file: str) -> list[str]:
+    module = discovery.load("flows.recipes", file)
+    found = inspect.getmembers(module, inspect.isfunction)
+    return [name for name, made in found if made.__module__ == module.__name__ and name[0] != "_"]

@@ -1,0 +1,127 @@
+"""What a stage is asked, what it answers, and the files between its process and the launcher."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from flows.home import Home
+from flows.recipes.recipe import Recipe
+from vidgen_core import digests
+from vidgen_core.errors import VidgenError
+from vidgen_core.frozen import Frozen
+
+__all__ = ["STAGES", "Follow", "Progress", "Row", "Spec", "StageResult"]
+
+# In the order in which the pipeline runs them; each is a file of `flows/stages` and a flow.
+STAGES = ("prepare", "latents", "train", "evaluate", "release")
+
+
+class Row(Frozen):
+    """A line of the report: so many of something, in so many seconds."""
+
+    name: str
+    count: int | None = None
+    seconds: float | None = None
+    note: str = ""
+
+
+class StageResult(Frozen):
+    """A stage's answer.
+
+    Args:
+        facts: What later stages and the page need: digests, folders relative to the home, figures.
+
+    """
+
+    stage: str
+    seconds: float = 0.0
+    rows: tuple[Row, ...] = ()
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+
+class Progress(Frozen):
+    """How far a stage is, as it tells the launcher through a file."""
+
+    stage: str
+    done: int
+    total: int | None = None
+    rate: float | None = None
+    remaining_s: float | None = None
+    figures: dict[str, float] = Field(default_factory=dict)
+
+
+class Follow(Frozen):
+    """Whose progress the launcher is to show meanwhile: a trainer's, which tells it in its own file."""
+
+    file: Path
+
+
+class Spec(Frozen):
+    """One stage of one run: all that its process is told."""
+
+    stage: str
+    recipe: Recipe
+    videos: Path
+    home_dir: Path
+
+    @property
+    def home(self) -> Home:
+        """Where everything is kept."""
+        return Home(self.home_dir)
+
+    @property
+    def run_key(self) -> str:
+        """What makes two commands the same run. The number of cores changes no result, so it is not in it."""
+        recipe = self.recipe.model_dump(mode="json", exclude={"cores"})
+        return digests.of_value([recipe, str(self.videos)])
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's notes."""
+        return self.home.runs_dir / self.run_key
+
+    @property
+    def spec_file(self) -> Path:
+        """Where the spec itself is."""
+        return self.run_dir / f"{self.stage}.spec.json"
+
+    @property
+    def progress_file(self) -> Path:
+        """How far the stage is."""
+        return self.run_dir / f"{self.stage}.progress.json"
+
+    @property
+    def follow_file(self) -> Path:
+        """Where the stage names another progress file to show, while a trainer works."""
+        return self.run_dir / f"{self.stage}.follow.json"
+
+    @property
+    def mistake_file(self) -> Path:
+        """The sentence for the user, when the stage ended with one."""
+        return self.run_dir / f"{self.stage}.mistake.json"
+
+    @property
+    def log_file(self) -> Path:
+        """All that the stage and its libraries print."""
+        return self.run_dir / f"{self.stage}.log"
+
+    def result_file(self, stage: str) -> Path:
+        """The answer of a stage of this run."""
+        return self.run_dir / f"{stage}.json"
+
+    def result(self, stage: str) -> StageResult:
+        """The answer of an earlier stage of this run.
+
+        Raises:
+            VidgenError: That stage has not been run with this recipe, videos and home.
+
+        """
+        file = self.result_file(stage)
+        if not file.exists():
+            raise VidgenError(
+                f"The stage {self.stage!r} needs what {stage!r} makes, which was not run with this recipe, "
+                f"these videos and this home",
+                move=f"Give `vidgen {stage}` first, with the same options, or `vidgen run` for all stages",
+            )
+        return StageResult.model_validate_json(file.read_text())

@@ -1,0 +1,1 @@
+"""What each stage does, by name: recipe in, library calls, facts out."""

@@ -1,0 +1,68 @@
+"""Clips to latents: train the codec if it can learn, freeze it, encode; captions to token vectors."""
+
+from pathlib import Path
+
+from data_prep.latents import embed_captions, encode_latents
+from data_prep.prepare import DATA_TABLES
+from data_prep.run import RayRunner
+from data_prep.tables import Tables
+from flows.cluster import local_ray
+from flows.spec import Follow, Row, Spec, StageResult
+from flows.stage import ProgressFile, write_value
+from vidgen_core import digests, discovery, weights
+from vidgen_core.encoders._open import open_encoder
+from vidgen_core.training.job import Data, Job
+
+__all__ = ["run"]
+
+
+def run(spec: Spec, progress: ProgressFile) -> StageResult:
+    """Bring the tables of latents and embeddings up to date, and pin all tables in a release."""
+    tables, recipe = Tables(spec.home.tables_dir), spec.recipe
+    with local_ray(spec.home, recipe.cores):
+        codec_dir, history = _codec(spec, tables)
+        latents = encode_latents(tables, codec_dir, RayRunner(), progress=progress)
+    embeddings = embed_captions(tables, open_encoder(recipe.text.name, recipe.text.config()))
+    release = tables.release([*DATA_TABLES, latents, embeddings])
+    write_value(spec.home.releases_dir / f"{release.digest}.json", release)
+    facts = {
+        "release": release.digest,
+        "codec_dir": str(codec_dir),
+        "codec_history": history,
+        "latents": latents,
+        "embeddings": embeddings,
+    }
+    rows = (
+        Row(name="latents", count=release.tables[latents].rows, note=latents),
+        Row(name="embedded captions", count=release.tables[embeddings].rows),
+    )
+    return StageResult(stage="latents", rows=rows, facts=facts)
+
+
+def _codec(spec: Spec, tables: Tables) -> tuple[Path, str]:
+    """The frozen codec's folder, and the history of its training ("" when it cannot learn)."""
+    from vidgen_core.training.ray_train import fit_on_ray
+
+    recipe = spec.recipe
+    config = recipe.codec.config()
+    codec = discovery.load("vidgen_core.codecs", recipe.codec.name).Config.model_validate(config).build()
+    codec.latent_shape(recipe.data.frames, recipe.data.height, recipe.data.width)
+    identity = [recipe.codec.name, config]
+    if not codec.trainable:
+        folder = spec.home.codecs_dir / digests.of_value(identity)
+        if not folder.exists():
+            weights.save(folder, codec.state_dict(), {"name": recipe.codec.name, "config": config})
+        return folder, ""
+    key = digests.of_value([*identity, recipe.codec_training.identity(), tables.digest("clips")])
+    job = Job(
+        kind="codecs",
+        name=recipe.codec.name,
+        config=config,
+        settings=recipe.codec_training,
+        data=Data(kind="clips", files=tuple(tables.files("clips"))),
+        work_dir=spec.home.codecs_dir / key,
+    )
+    write_value(spec.follow_file, Follow(file=job.work_dir / "progress.json"))
+    fit_on_ray(job)
+    spec.follow_file.unlink()
+    return job.final_dir, str(job.work_dir / "history.jsonl")

@@ -1,0 +1,20 @@
+"""Videos to clips."""
+
+from data_prep.prepare import prepare
+from data_prep.run import RayRunner
+from data_prep.tables import Tables
+from flows.cluster import local_ray
+from flows.spec import Row, Spec, StageResult
+from flows.stage import ProgressFile
+
+__all__ = ["run"]
+
+
+def run(spec: Spec, progress: ProgressFile) -> StageResult:
+    """Bring the data tables up to date."""
+    tables = Tables(spec.home.tables_dir)
+    with local_ray(spec.home, spec.recipe.cores):
+        done = prepare(spec.videos, tables, spec.recipe.data, RayRunner(), progress=progress)
+    rows = tuple(Row(name=row.name, count=row.rows, seconds=row.seconds) for row in done.funnel)
+    facts = {"reasons": done.reasons, "data": done.release.digest}
+    return StageResult(stage="prepare", rows=rows, facts=facts)

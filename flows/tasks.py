@@ -1,0 +1,23 @@
+"""The Prefect task that launches a stage, and the artifacts that it leaves."""
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from flows.launch import local
+from flows.show import Show
+from flows.spec import Spec, StageResult
+
+__all__ = ["run_stage"]
+
+
+@task(name="stage", task_run_name="{spec.stage}")
+def run_stage(spec: Spec) -> StageResult:
+    """Run a stage in a child process with a Ray of its own, to its end."""
+    with Show.stage(spec.stage) as show:
+        result = local.run(spec, show)
+        show.done(result)
+    key = f"{spec.recipe.model.lower().replace('_', '-').replace('.', '-')}-{spec.stage}"
+    create_table_artifact([row.model_dump() for row in result.rows], key=key, description=f"Rows of {spec.stage}")
+    if "page" in result.facts:
+        create_markdown_artifact(f"The sample page: `{result.facts['page']}`", key=f"{key}-page")
+    return result

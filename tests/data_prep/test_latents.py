@@ -1,0 +1,160 @@
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from data_prep.clips import encode
+from data_prep.latents import embed_captions, encode_latents, latents_table
+from data_prep.run import PoolRunner
+from data_prep.tables import SCHEMAS, Part, Tables, write_part
+from vidgen_core import weights
+from vidgen_core.clip import decode_clips
+from vidgen_core.codecs import causal_vae, identity
+from vidgen_core.codecs._open import open_codec
+from vidgen_core.encoders import hashed_words
+from vidgen_core.errors import VidgenError
+from vidgen_core.interfaces import to_unit
+from vidgen_core.training.columns import TensorColumn, stored_in
+from vidgen_core.training.job import Data
+from vidgen_core.training.samples import Samples
+
+
+class HereRunner:
+    """Runs tasks in this process, and dies before task `stop_at` as a kill would."""
+
+    def __init__(self, stop_at=None):
+        self.done, self.stop_at = 0, stop_at
+
+    def map(self, function, items, *, deadline_s=3600.0):
+        for item in items:
+            if self.done == self.stop_at:
+                raise KeyboardInterrupt
+            self.done += 1
+            yield item, function(item)
+
+
+def clip_row(number, split):
+    pictures = np.zeros((5, 32, 32, 3), np.uint8)
+    pictures[:, number % 12 : number % 12 + 4] = 40 + 10 * number
+    media = encode(pictures, "8/1")
+    clip_id = hashlib.sha256(media + bytes([number])).hexdigest()[:32]
+    known = {"clip_id": clip_id, "source_id": f"source{number}", "split": split, "media": media}
+    return known | {"frames": 5, "height": 32, "width": 32, "frame_rate": "8/1", "media_sha256": "", "caption": ""}
+
+
+def commit_clips(tables, unit, numbers):
+    rows = [clip_row(number, "held_out" if number % 4 == 3 else "train") for number in numbers]
+    captions = [{"clip_id": row["clip_id"], "caption": f"number {n % 3}"} for n, row in zip(numbers, rows, strict=True)]
+    for name, content in (("clips", rows), ("captions", captions)):
+        schema = SCHEMAS[name]
+        table = pa.Table.from_pylist([{key: row.get(key) for key in schema.names} for row in content], schema)
+        file = tables.part_file(name, unit)
+        write_part(file, table)
+        tables.commit(name, schema, [Part(unit, file, len(table))])
+
+
+@pytest.fixture
+def codec_dir(tmp_path):
+    torch.manual_seed(0)
+    codec = causal_vae.Config().build()
+    weights.save(tmp_path / "codec", codec.state_dict(), {"name": "causal_vae", "config": {}})
+    return tmp_path / "codec"
+
+
+@pytest.fixture
+def tables(tmp_path):
+    tables = Tables(tmp_path / "tables")
+    commit_clips(tables, "a", range(6))
+    commit_clips(tables, "b", range(6, 11))
+    return tables
+
+
+def test_a_latent_is_the_codecs_own_in_half_precision(tables, codec_dir):
+    name = encode_latents(tables, codec_dir, HereRunner(), unit_clips=4)
+    codec = open_codec(codec_dir)
+    clips = {row["clip_id"]: row for row in tables.read("clips").to_pylist()}
+    assert sorted(clips) == sorted(tables.read(name)["clip_id"].to_pylist())
+    for file in tables.files(name):
+        column = TensorColumn([file], "latent", stored_in(file))
+        assert column.values.direct_share == 1
+        for row, told in enumerate(pq.read_table(file, partitioning=None).to_pylist()):
+            clip = clips[told["clip_id"]]
+            video = to_unit(torch.from_numpy(decode_clips([clip["media"]])))
+            assert told["split"] == clip["split"]
+            assert np.array_equal(column.gather([row])[0], codec.encode(video)[0].half().numpy())
+
+
+def test_latents_are_the_same_bytes_however_the_work_was_cut_and_broken(tables, codec_dir, tmp_path):
+    name = encode_latents(tables, codec_dir, PoolRunner(2), unit_clips=4)
+    expected = tables.digest(name)
+    other = Tables(tmp_path / "other")
+    commit_clips(other, "b", range(6, 11))
+    encode_latents(other, codec_dir, HereRunner(), unit_clips=2)
+    commit_clips(other, "a", range(6))
+    with pytest.raises(KeyboardInterrupt):
+        encode_latents(other, codec_dir, HereRunner(stop_at=2), unit_clips=1)
+    encode_latents(other, codec_dir, HereRunner(), unit_clips=3)
+    assert other.digest(name) == expected
+
+
+def test_only_new_clips_are_coded_and_gone_clips_lose_their_latents(tables, codec_dir):
+    first, again, more, fewer = HereRunner(), HereRunner(), HereRunner(), HereRunner()
+    name = encode_latents(tables, codec_dir, first, unit_clips=1)
+    version = tables.version(name)
+    encode_latents(tables, codec_dir, again, unit_clips=1)
+    assert (first.done, again.done) == (11, 0)
+    assert tables.version(name) == version
+    commit_clips(tables, "c", [11, 12])
+    encode_latents(tables, codec_dir, more, unit_clips=1)
+    assert more.done == 2
+    tables.commit("clips", SCHEMAS["clips"], [], drop=["a"])
+    encode_latents(tables, codec_dir, fewer, unit_clips=1)
+    assert fewer.done == 0
+    assert sorted(tables.read(name)["clip_id"].to_pylist()) == sorted(tables.read("clips")["clip_id"].to_pylist())
+
+
+def test_another_codec_has_another_table(tables, codec_dir, tmp_path):
+    weights.save(tmp_path / "pixels", {}, {"name": "identity", "config": {}})
+    name = encode_latents(tables, tmp_path / "pixels", HereRunner())
+    assert name == latents_table(tmp_path / "pixels") != latents_table(codec_dir)
+    file = tables.files(name)[0]
+    assert stored_in(file).shape == identity.Config().build().latent_shape(5, 32, 32)
+
+
+def test_captions_are_embedded_once_each_and_forgotten_with_their_clips(tables):
+    encoder = hashed_words.Config(dim=4, tokens=3).build()
+    name = embed_captions(tables, encoder, unit_captions=2)
+    assert sorted(tables.read(name)["caption"].to_pylist()) == ["number 0", "number 1", "number 2"]
+    version = tables.version(name)
+    assert embed_captions(tables, encoder) == name
+    assert tables.version(name) == version
+    commit_clips(tables, "c", [12])
+    for unit in ("a", "b"):
+        tables.commit("captions", SCHEMAS["captions"], [], drop=[unit])
+    embed_captions(tables, encoder)
+    assert tables.read(name)["caption"].to_pylist() == ["number 0"]
+
+
+def test_a_learner_reads_latents_and_text_as_they_were_stored(tables, codec_dir):
+    encoder = hashed_words.Config(dim=4, tokens=3).build()
+    latents, embeddings = encode_latents(tables, codec_dir, HereRunner()), embed_captions(tables, encoder)
+    files = [tuple(tables.files(name)) for name in (latents, "captions", embeddings)]
+    data = Data(kind="latents", files=files[0], captions=files[1], embeddings=files[2])
+    caption = dict(zip(*(tables.read("captions")[name].to_pylist() for name in ("clip_id", "caption")), strict=True))
+    samples = Samples(data, "train", text=True)
+    batch = samples.batch(range(len(samples)), range(len(samples)))
+    expected = encoder.encode([caption[clip_id] for clip_id in samples.clip_ids])
+    assert torch.equal(batch.text.tokens, expected.tokens)
+    assert torch.equal(batch.text.mask, expected.mask)
+    stored = tables.read(latents)
+    halves = dict(zip(stored["clip_id"].to_pylist(), stored["latent"].to_pylist(), strict=True))
+    for clip_id, video in zip(samples.clip_ids, batch.video, strict=True):
+        assert video.half().numpy().tobytes() == halves[clip_id]
+
+
+def test_tables_without_clips_say_what_to_do(codec_dir, tmp_path):
+    with pytest.raises(VidgenError, match="prepare"):
+        encode_latents(Tables(tmp_path / "none"), codec_dir, HereRunner())

@@ -1,0 +1,72 @@
+import threading
+
+import pytest
+
+from vidgen_core.chance import Chance
+from vidgen_core.training.order import Order, Stream, ahead
+from vidgen_core.training.place import Place
+from vidgen_core.training.samples import Samples
+
+TRAIN = 21
+
+
+def test_every_epoch_meets_each_sample_once_in_an_order_of_its_own():
+    order = Order(10, Chance(0))
+    epochs = [[order.number(10 * epoch + place) for place in range(10)] for epoch in range(4)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+    assert order.first(3) == epochs[0][:3]
+
+
+def test_the_order_is_a_function_of_the_position_alone():
+    forward, backward = Order(7, Chance(3)), Order(7, Chance(3))
+    positions = range(50)
+    assert [forward.number(p) for p in positions] == [backward.number(p) for p in reversed(positions)][::-1]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 6])
+def test_any_number_of_workers_meets_the_same_samples_with_the_same_keys(data, cases, world):
+    settings = cases.settings(batch=12, workers=6)
+    samples = Samples(data, "train", text=True)
+    alone = Stream(samples, settings, Place(), Chance(0))
+    shares = [Stream(samples, settings, Place(rank, world), Chance(0)) for rank in range(world)]
+    for step in range(5):
+        expected = alone.pieces(step)
+        pieces = [piece for share in shares for piece in share.pieces(step)]
+        assert [p.index.tolist() for p in pieces] == [e.index.tolist() for e in expected]
+        assert all((p.video == e.video).all() for p, e in zip(pieces, expected, strict=True))
+        assert [i for p in pieces for i in p.index.tolist()] == list(range(12 * step, 12 * step + 12))
+
+
+def test_a_batch_may_end_one_epoch_and_begin_the_next(data, cases):
+    samples = Samples(data, "train", text=False)
+    stream = Stream(samples, cases.settings(batch=14), Place(), Chance(0))
+    videos = [video for step in range(3) for piece in stream.pieces(step) for video in piece.video]
+    assert len({video.numpy().tobytes() for video in videos[:TRAIN]}) == TRAIN
+    assert len({video.numpy().tobytes() for video in videos[TRAIN:]}) == TRAIN
+
+
+def test_what_is_made_ahead_comes_in_order_and_from_another_thread():
+    threads = set()
+
+    def make(number):
+        threads.add(threading.current_thread())
+        return number**2
+
+    assert list(ahead(make, range(10))) == [number**2 for number in range(10)]
+    assert len(threads) == 1
+    assert threading.current_thread() not in threads
+
+
+def test_closing_early_leaves_no_thread_and_makes_little_in_vain():
+    made = []
+    items = ahead(made.append, range(100), depth=2)
+    next(items)
+    items.close()
+    assert len(made) <= 4
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("loader")]
+
+
+def test_an_error_while_making_reaches_who_takes():
+    with pytest.raises(ZeroDivisionError):
+        list(ahead(lambda number: 1 / number, [1, 0, 1]))

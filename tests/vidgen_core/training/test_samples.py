@@ -1,0 +1,73 @@
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from vidgen_core.errors import VidgenError
+from vidgen_core.interfaces import to_unit
+from vidgen_core.training import samples as module
+from vidgen_core.training.job import Data
+from vidgen_core.training.samples import Samples
+
+HELD_OUT, TRAIN = 7, 21
+
+
+def test_a_split_holds_its_own_clips_and_no_others(data):
+    train, held_out = (Samples(data, split, text=False) for split in ("train", "held_out"))
+    assert (len(train), len(held_out)) == (TRAIN, HELD_OUT)
+    assert not set(train.clip_ids) & set(held_out.clip_ids)
+
+
+def test_samples_do_not_depend_on_how_files_were_cut_or_listed(data, cases, tmp_path):
+    turned = data.model_copy(update={"files": data.files[::-1]})
+    here, there = (Samples(one, "train", text=True) for one in (data, turned))
+    assert here.clip_ids == there.clip_ids == sorted(here.clip_ids)
+    assert here.digest == there.digest
+    one, other = (samples.batch([0, 5, 20], [7, 8, 9]) for samples in (here, there))
+    assert torch.equal(one.video, other.video)
+    assert torch.equal(one.text.tokens, other.text.tokens)
+    assert one.index.tolist() == [7, 8, 9]
+
+
+def test_a_sample_is_the_stored_latent(data):
+    samples = Samples(data, "train", text=False)
+    rows = {row["clip_id"]: row["latent"] for file in data.files for row in pq.read_table(file).to_pylist()}
+    batch = samples.batch(range(TRAIN), range(TRAIN))
+    assert batch.video.dtype == torch.float32
+    assert batch.text is None
+    for clip_id, video in zip(samples.clip_ids, batch.video, strict=True):
+        assert video.half().numpy().tobytes() == rows[clip_id]
+
+
+def test_a_clip_without_a_caption_has_an_empty_text(data):
+    samples = Samples(data, "train", text=True)
+    text = samples.batch(range(TRAIN), range(TRAIN)).text
+    # Clips 0, 6, 12, 18 have none; the others say two words.
+    assert text.mask.sum(1).tolist() == [0 if number % 6 == 0 else 2 for number in range(TRAIN)]
+    assert samples.text_dim == 6
+
+
+def test_clips_are_decoded_to_the_same_video_as_everywhere_else(tmp_path, cases, monkeypatch):
+    clips = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 6, 3), dtype=np.uint8)
+    columns = {"clip_id": list("dbca"), "split": ["train"] * 4, "media": [bytes([number]) for number in range(4)]}
+    file = cases.write(tmp_path / "clips.parquet", columns)
+    monkeypatch.setattr(module, "decode_clips", lambda media: np.stack([clips[m[0]] for m in media]))
+    samples = Samples(Data(kind="clips", files=(file,)), "train", text=False)
+    video = samples.batch([0, 1, 2, 3], [0, 1, 2, 3]).video
+    assert torch.equal(video, to_unit(torch.from_numpy(clips[[3, 1, 2, 0]])))
+    assert video.is_contiguous()
+    assert samples.shape == (3, 3, 8, 6)
+
+
+def test_other_clips_or_other_captions_are_other_data(data, cases, tmp_path):
+    more = cases.data(tmp_path / "more", train=TRAIN + 1)
+    digests = {Samples(one, "train", text=text).digest for one in (data, more) for text in (False, True)}
+    assert len(digests) == 4
+
+
+def test_captions_that_were_never_embedded_are_an_error(data, cases, tmp_path):
+    file = cases.write(tmp_path / "new.parquet", {"clip_id": ["clip001"], "caption": ["never seen"]})
+    with pytest.raises(VidgenError, match="never seen"):
+        Samples(data.model_copy(update={"captions": (file,)}), "train", text=True)
+    with pytest.raises(VidgenError, match="no embedded captions"):
+        Samples(data.model_copy(update={"embeddings": ()}), "train", text=True)

@@ -1,0 +1,148 @@
+"""A trained generator as one thing: family, codec, text encoder and the defaults that it was judged with.
+
+Its folder rebuilds it without anything of the training path: `generator.json`, `family/` and `codec/`.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vidgen_core import digests, discovery, weights
+from vidgen_core.chance import Chance
+from vidgen_core.codecs._open import open_codec
+from vidgen_core.encoders._open import open_encoder
+from vidgen_core.errors import VidgenError
+from vidgen_core.frozen import Frozen
+from vidgen_core.interfaces import Ask, Codec, Family, Space, TextEncoder, to_clips
+from vidgen_core.sampling import Sampling
+
+__all__ = ["Card", "Generator", "assemble", "check_prompt", "digest"]
+
+_LONGEST_PROMPT = 1000
+
+
+class Card(Frozen):
+    """What a generator is made of.
+
+    Args:
+        family, config: File and configuration of the family.
+        space: The space of its samples.
+        text, text_config: File and configuration of the text encoder.
+        frame_rate: Of the videos, as a fraction.
+        sampling: Defaults.
+        facts: Where it comes from: digests of its data and settings.
+
+    """
+
+    family: str
+    config: dict[str, Any]
+    space: Space
+    text: str
+    text_config: dict[str, Any]
+    frame_rate: str
+    sampling: Sampling
+    facts: dict[str, Any] = {}
+
+
+def assemble(folder: Path, card: Card, *, family_dir: Path, codec_dir: Path) -> str:
+    """Put a generator's folder together from trained parts; its digest, which is that of all its files."""
+    staging = folder.with_name(f".{folder.name}.staging")
+    shutil.rmtree(staging, ignore_errors=True)
+    for name, source in (("family", family_dir), ("codec", codec_dir)):
+        shutil.copytree(source, staging / name)
+    (staging / "generator.json").write_text(card.model_dump_json(indent=1))
+    shutil.rmtree(folder, ignore_errors=True)
+    staging.rename(folder)
+    return digest(folder)
+
+
+def digest(folder: Path) -> str:
+    """Digest of a generator: of its weights and of what it is made of."""
+    card = json.loads((folder / "generator.json").read_text())
+    card.pop("facts", None)
+    return digests.of_value([card, weights.digest(folder / "family"), weights.digest(folder / "codec")], 32)
+
+
+class Generator:
+    """Prompts to videos.
+
+    Args:
+        card: What it is made of.
+        family, codec, encoder: Its parts, with their weights.
+
+    """
+
+    def __init__(self, card: Card, family: Family, codec: Codec, encoder: TextEncoder) -> None:
+        self.card, self.family, self.codec, self.encoder = card, family, codec, encoder
+
+    @classmethod
+    def load(cls, folder: Path) -> "Generator":
+        """Open a generator's folder.
+
+        Raises:
+            VidgenError: The folder is none, or its weights are damaged.
+
+        """
+        file = folder / "generator.json"
+        if not file.exists():
+            raise VidgenError("There is no generator in this folder", got=str(folder), move="Train one: vidgen run")
+        card = Card.model_validate_json(file.read_text())
+        state, _ = weights.load(folder / "family")
+        config = discovery.load("vidgen_core.families", card.family).Config.model_validate(card.config)
+        family: Family = config.build(card.space)
+        family.load_state_dict(state)
+        family.eval().requires_grad_(False)
+        return cls(card, family, open_codec(folder / "codec"), open_encoder(card.text, card.text_config))
+
+    def videos(
+        self, prompts: Sequence[str], *, seed: int = 0, sampling: Sampling | None = None, batch: int = 16
+    ) -> NDArray[np.uint8]:
+        """Videos uint8 [N, T, H, W, 3], one a prompt; video i is a function of the weights, its prompt, seed and i.
+
+        Raises:
+            VidgenError: A prompt is empty or too long.
+
+        """
+        for prompt in prompts:
+            check_prompt(prompt)
+        chosen = sampling or self.card.sampling
+        made = []
+        with torch.inference_mode():
+            for start in range(0, len(prompts), batch):
+                part = list(prompts[start : start + batch])
+                ask = Ask(
+                    index=torch.arange(start, start + len(part)),
+                    shape=self.card.space.shape,
+                    text=self.encoder.encode(part),
+                    steps=chosen.steps,
+                    sampler=chosen.sampler,
+                    guidance=chosen.guidance,
+                )
+                latents = self.family.generate(ask, Chance(seed).within("generate"))
+                made.append(to_clips(self.codec.decode(latents)).numpy())
+        return np.concatenate(made)
+
+
+def check_prompt(prompt: str) -> None:
+    """Refuse what is no prompt.
+
+    Raises:
+        VidgenError: It is empty or longer than 1000 characters.
+
+    """
+    if not prompt.strip():
+        move = 'Say what to show, for example --prompt "a red square moves left"'
+        raise VidgenError("The prompt is empty", move=move)
+    if len(prompt) > _LONGEST_PROMPT:
+        raise VidgenError(
+            "The prompt is too long",
+            got=f"{len(prompt)} characters",
+            allowed=f"up to {_LONGEST_PROMPT}",
+            move="Say it shorter; words beyond the text encoder's length would not be read anyway",
+        )

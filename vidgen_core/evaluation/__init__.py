@@ -1,0 +1,1 @@
+"""Measures of generated videos, each with its interval and its floor."""

@@ -1,0 +1,1 @@
+"""The MLflow door: runs, model versions, promotion, and getting a model back."""

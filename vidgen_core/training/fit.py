@@ -1,0 +1,193 @@
+"""One worker's run: from its start, or its last good checkpoint, to the averaged weights in `final`."""
+
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidgen_core import weights
+from vidgen_core.chance import Chance
+from vidgen_core.errors import VidgenError
+from vidgen_core.frozen import Frozen
+from vidgen_core.interfaces import Codec, Learner
+from vidgen_core.training import checkpoints, loop
+from vidgen_core.training.disk import disk_errors
+from vidgen_core.training.held_out import held_out
+from vidgen_core.training.job import Job
+from vidgen_core.training.journal import Journal, Progress, Recorder
+from vidgen_core.training.order import Order, Stream, ahead
+from vidgen_core.training.place import Place
+from vidgen_core.training.samples import Samples
+
+__all__ = ["Fitted", "finished", "fit"]
+
+_log = logging.getLogger(__name__)
+_MEASURED_SAMPLES = 512
+
+
+class Fitted(Frozen):
+    """What a run came to.
+
+    Attributes:
+        job: Digest of the job.
+        weights: Digest of the averaged weights in `final`.
+        steps: Steps of the run.
+        skipped: Steps whose loss or gradient was not finite.
+        resumed_from: Step at which the last process took over; 0 for an unbroken run.
+        seconds: Time of the last process.
+        samples: Samples there were to learn from.
+        held_out: Last held-out values by name.
+        notes: What the user should know, in sentences.
+
+    """
+
+    job: str
+    weights: str
+    steps: int
+    skipped: int
+    resumed_from: int
+    seconds: float
+    samples: int
+    held_out: dict[str, float]
+    notes: tuple[str, ...]
+
+
+def fit(job: Job, *, place: Place, recorder: Recorder | None = None, progress: Progress | None = None) -> Fitted:
+    """Train until `job.settings.steps`, going on from the last good checkpoint in `job.work_dir`.
+
+    Args:
+        job: The run.
+        place: Which worker this is; the first one writes.
+        recorder: Takes the logged rows besides `history.jsonl`; whoever opened it closes it.
+        progress: Told at most twice a second; by default `progress.json` in the work folder.
+
+    Raises:
+        VidgenError: The data does not fit the learner, the folder belongs to another run, the disk is full, or the
+            loss stopped being finite.
+
+    """
+    began = time.monotonic()
+    settings, chance = job.settings, Chance(job.settings.seed)
+    torch.set_num_threads(settings.threads_per_worker)
+    learner = job.build()
+    train, held = (_open(job, split, learner) for split in (job.data.train, job.data.held_out))
+    if not train:
+        raise VidgenError("There is no clip to learn from", move="Loosen data.select, or add videos")
+    digest = job.digest(train.digest)
+    if (fitted := finished(job, digest)) is not None:
+        return fitted
+
+    with disk_errors(job.work_dir):
+        state = loop.State(learner.to(place.device), settings)
+        kept, notes = _resume(job, digest, state, place)
+        resumed_from = state.step
+        stream = Stream(train, settings, place, chance)
+        with (
+            closing(Journal(job, place, recorder, progress, kept=kept, step=state.step)) as journal,
+            closing(ahead(stream.pieces, range(state.step, settings.steps))) as batches,
+        ):
+            for step in loop.run(state, batches, chance=chance, settings=settings, place=place):
+                last = step.number == settings.steps
+                journal.step(step)
+                if last or step.number % settings.log_every == 0:
+                    journal.row(step, state.skipped)
+                if last or step.number % settings.held_out_every == 0:
+                    journal.measured(step, held_out(state, held, chance=chance, settings=settings, place=place))
+                if place.first and (last or step.number % settings.checkpoint_every == 0):
+                    parts = {**state.state_dict(), "journal": journal.keep()}
+                    checkpoints.save(_checkpoints(job), step.number, parts, job=digest, keep=settings.keep)
+        if place.first:
+            told = {
+                "job": digest, "steps": state.step, "skipped": state.skipped, "resumed_from": resumed_from,
+                "seconds": time.monotonic() - began, "samples": len(train), "held_out": journal.held_out,
+                "notes": notes,
+            }  # fmt: skip
+            _write_final(job, state, train, told)
+    # Nobody returns before the result is there.
+    place.gather("finished")
+    return Fitted(**weights.read_card(job.final_dir)["fitted"], weights=weights.digest(job.final_dir))
+
+
+def finished(job: Job, digest: str | None = None) -> Fitted | None:
+    """What the run came to, or None while it is not finished.
+
+    Raises:
+        VidgenError: The folder holds the result of another job than `digest`.
+
+    """
+    if not job.final_dir.exists():
+        return None
+    told = weights.read_card(job.final_dir)["fitted"]
+    _check_same(job, told["job"], digest)
+    return Fitted(**told, weights=weights.digest(job.final_dir))
+
+
+def _open(job: Job, split: str, learner: Learner) -> Samples:
+    reads_text = learner.reads_text and (job.space is None or job.space.text_dim > 0)
+    samples = Samples(job.data, split, text=reads_text)
+    if samples and job.space is not None:
+        got = (*samples.shape, samples.text_dim)
+        if got != (*job.space.shape, job.space.text_dim):
+            raise VidgenError(
+                "The samples do not lie in the space that the learner was built for",
+                got=f"channels, frames, height, width, text width {got}",
+                allowed=str((*job.space.shape, job.space.text_dim)),
+                move="Build the family for the space of the latents and of the text encoder that were stored",
+            )
+    return samples
+
+
+def _checkpoints(job: Job) -> Path:
+    return job.work_dir / "checkpoints"
+
+
+def _resume(job: Job, digest: str, state: loop.State, place: Place) -> tuple[dict[str, Any] | None, list[str]]:
+    """Put the newest good checkpoint into the state; returns the journal's part of it, and notes for the user."""
+    found = checkpoints.latest(_checkpoints(job))
+    if len(set(place.gather(found.step))) > 1:
+        raise VidgenError(
+            "The workers of this run see different checkpoints",
+            got=str(job.work_dir),
+            move="Put the home on a disk that all machines share",
+        )
+    if found.job is not None:
+        _check_same(job, found.job, digest)
+    notes = [f"Checkpoint {name} was damaged ({why}) and was passed over" for name, why in found.damaged.items()]
+    if place.first:
+        for note in notes:
+            _log.warning("%s; the run goes on from step %d", note, found.step)
+        checkpoints.clean(_checkpoints(job), found.damaged)
+    if found.parts is None:
+        return None, notes
+    state.load_state_dict(found.parts)
+    return found.parts["journal"], notes
+
+
+def _check_same(job: Job, found: str, digest: str | None) -> None:
+    if digest not in (None, found):
+        raise VidgenError(
+            f"{job.work_dir} belongs to a run with other data or settings",
+            move="Give this run a folder of its own, or remove that one",
+        )
+
+
+def _write_final(job: Job, state: loop.State, train: Samples, told: Mapping[str, Any]) -> None:
+    space = None if job.space is None else job.space.model_dump()
+    card = {"kind": job.kind, "name": job.name, "config": job.config, "space": space, "fitted": dict(told)}
+    with state.averaged() as learner, torch.no_grad():
+        learner.eval()
+        if isinstance(learner, Codec):
+            learner.measure(_latents(learner, train))
+        weights.save(job.final_dir, learner.state_dict(), card)
+
+
+def _latents(codec: Codec, train: Samples) -> Tensor:
+    """Latents of up to 512 samples, one at a time, so that no batch of them has to fit."""
+    device = next(codec.parameters()).device
+    numbers = Order(len(train), Chance(0)).first(_MEASURED_SAMPLES)
+    return torch.cat([codec.encode(train.batch([number], [0]).video.to(device)) for number in numbers])

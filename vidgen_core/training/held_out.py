@@ -1,0 +1,43 @@
+"""The held-out pass: the learner's own objective on samples it never trains on, with averaged weights."""
+
+import torch
+
+from vidgen_core.chance import Chance
+from vidgen_core.training.loop import State, precision
+from vidgen_core.training.order import Order
+from vidgen_core.training.place import Place
+from vidgen_core.training.samples import Samples
+from vidgen_core.training.settings import TrainSettings
+
+__all__ = ["held_out"]
+
+
+def held_out(
+    state: State, samples: Samples, *, chance: Chance, settings: TrainSettings, place: Place
+) -> dict[str, float]:
+    """Mean value by name over at most `settings.held_out_samples` samples, always the same ones; {} without samples.
+
+    Workers share the batches and every value is averaged in one order, so that their number does not matter. Draws
+    come from a source of their own: a pass leaves the training that follows as it was.
+    """
+    chance = chance.within("held_out")
+    count = min(len(samples), settings.held_out_samples)
+    size = settings.batch // settings.pieces
+    order = Order(max(1, len(samples)), chance)
+    own: dict[int, dict[str, list[float]]] = {}
+    with state.averaged() as learner, torch.no_grad():
+        learner.eval()
+        for start in range(place.rank * size, count, place.world * size):
+            positions = range(start, min(start + size, count))
+            batch = samples.batch([order.number(position) for position in positions], positions).to(place.device)
+            torch.manual_seed(chance.generator("torch", start).initial_seed())
+            with precision(settings, place):
+                values = learner.held_out(batch, chance)
+            own[start] = {name: value.double().tolist() for name, value in values.items()}
+        learner.train()
+    parts = sorted((start, values) for part in place.gather(own) for start, values in part.items())
+    names = parts[0][1] if parts else {}
+    return {
+        name: torch.tensor([value for _, values in parts for value in values[name]], dtype=torch.float64).mean().item()
+        for name in names
+    }

@@ -1,0 +1,160 @@
+"""The loop: a generator that yields after each optimizer step.
+
+It owns accumulation, clipping, precision, averages and counters. Whoever runs it saves, evaluates, logs and stops with
+ordinary `if`s.
+"""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vidgen_core.chance import Chance
+from vidgen_core.errors import VidgenError
+from vidgen_core.interfaces import Batch, Learner
+from vidgen_core.training.place import Place
+from vidgen_core.training.players import Training, Turn
+from vidgen_core.training.schedule import rate
+from vidgen_core.training.settings import TrainSettings
+
+__all__ = ["State", "Step", "precision", "run"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step.
+
+    Attributes:
+        number: Steps done, this one included.
+        turns: What each player's turns came to, in their order.
+        rate: The learning rate.
+        wait_s: Seconds that the loop waited for samples.
+
+    """
+
+    number: int
+    turns: Sequence[Turn]
+    rate: float
+    wait_s: float
+
+
+class State:
+    """Everything that a step changes.
+
+    Args:
+        learner: What learns; it must stand on its device.
+        settings: How it learns.
+
+    """
+
+    def __init__(self, learner: Learner, settings: TrainSettings) -> None:
+        self.learner = learner
+        self.players = {name: Training(name, player, settings) for name, player in learner.players().items()}
+        owned = [id(value) for training in self.players.values() for value in training.weights.values()]
+        if sorted(owned) != sorted(id(value) for value in learner.parameters() if value.requires_grad):
+            raise ValueError("the players of a learner must own each trainable parameter exactly once")
+        self._buffers = [value for value in learner.buffers() if value.is_floating_point()]
+        self.step = self.skipped = self.skipped_in_row = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps; tensors are the live ones, not copies."""
+        players = {name: training.state_dict() for name, training in self.players.items()}
+        counters = {"step": self.step, "skipped": self.skipped, "skipped_in_row": self.skipped_in_row}
+        return {"learner": self.learner.state_dict(), "players": players, "counters": counters}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.learner.load_state_dict(state["learner"])
+        for name, training in self.players.items():
+            training.load_state_dict(state["players"][name])
+        counters = state["counters"]
+        self.step, self.skipped = counters["step"], counters["skipped"]
+        self.skipped_in_row = counters["skipped_in_row"]
+
+    @contextmanager
+    def averaged(self) -> Iterator[Learner]:
+        """The learner with its averaged weights, for as long as the block lasts."""
+        for training in self.players.values():
+            training.swap()
+        try:
+            yield self.learner
+        finally:
+            for training in self.players.values():
+                training.swap()
+
+    def count(self, turns: Sequence[Turn], settings: TrainSettings) -> None:
+        """Note a step.
+
+        Raises:
+            VidgenError: Too many steps in a row had a turn that was not finite.
+
+        """
+        lost = [turn for turn in turns if not turn.stepped]
+        self.step += 1
+        self.skipped += bool(lost)
+        self.skipped_in_row = self.skipped_in_row + 1 if lost else 0
+        if self.skipped_in_row >= settings.nonfinite_limit:
+            raise VidgenError(
+                f"The loss or gradient of {lost[0].player!r} was not finite {self.skipped_in_row} steps in a row",
+                got=f"step {self.step}: loss {lost[0].loss}, gradient {lost[0].norm}",
+                move="Lower training.learning_rate, or train with training.precision=fp32",
+            )
+
+    def share_buffers(self, place: Place) -> None:
+        """Give every worker the first worker's running statistics, so that a checkpoint speaks for all of them."""
+        place.take_first_(self._buffers)
+
+
+def run(
+    state: State, batches: Iterable[Sequence[Batch]], *, chance: Chance, settings: TrainSettings, place: Place
+) -> Iterator[Step]:
+    """Learn from each item of `batches`, this worker's pieces of one step; yields after the step is taken."""
+    batches = iter(batches)
+    state.learner.train()
+    while True:
+        waiting = time.perf_counter()
+        pieces = next(batches, None)
+        wait_s = time.perf_counter() - waiting
+        if pieces is None:
+            return
+        step_rate = rate(settings, state.step)
+        pieces = [piece.to(place.device) for piece in pieces]
+        turns = list(_turns(state, pieces, step_rate, chance=chance, settings=settings, place=place))
+        state.share_buffers(place)
+        state.count(turns, settings)
+        yield Step(state.step, turns, step_rate, wait_s)
+
+
+def precision(settings: TrainSettings, place: Place) -> torch.autocast:
+    """The context of a forward pass."""
+    return torch.autocast(torch.device(place.device).type, torch.bfloat16, enabled=settings.precision == "bf16")
+
+
+def _turns(
+    state: State, pieces: Sequence[Batch], rate: float, *, chance: Chance, settings: TrainSettings, place: Place
+) -> Iterator[Turn]:
+    """Play the learner's turns with all pieces side by side: each player steps once a turn, on all of them."""
+    games = [state.learner.losses(piece, chance) for piece in pieces]
+    for number in itertools.count():
+        names = set()
+        for piece, game in enumerate(games):
+            # Layers that draw from torch's own generator draw by step, turn and piece too, not by history.
+            key = (state.step, number, place.rank * len(games) + piece)
+            torch.manual_seed(chance.generator("torch", *key).initial_seed())
+            with precision(settings, place):
+                name, loss = next(game, _OVER)
+            if name is not None:
+                state.players[name].learn(loss)
+            names.add(name)
+        if names == {None}:
+            return
+        if len(names) > 1:
+            raise ValueError(f"every piece of a batch must take the same turns, not {names}")
+        yield state.players[names.pop()].turn(rate, place)
+
+
+_OVER: tuple[Any, Any] = (None, None)

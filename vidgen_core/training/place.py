@@ -1,0 +1,51 @@
+"""Where a worker stands among the workers of a run, and the few things they tell each other."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+__all__ = ["Place"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One worker of `world`; more than one needs torch's process group to be open.
+
+    Args:
+        rank: This worker's number, from 0.
+        world: Number of workers.
+        device: Where it computes.
+
+    """
+
+    rank: int = 0
+    world: int = 1
+    device: str = "cpu"
+
+    @property
+    def first(self) -> bool:
+        """Whether this worker writes what the run writes once."""
+        return self.rank == 0
+
+    def sum_(self, tensor: Tensor) -> None:
+        """Replace a tensor by its sum over all workers. Exact for two workers: a sum of two has one order."""
+        if self.world > 1:
+            distributed.all_reduce(tensor)
+
+    def take_first_(self, tensors: list[Tensor]) -> None:
+        """Replace tensors by those of the first worker."""
+        if self.world > 1 and tensors:
+            flat = torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors])
+            distributed.broadcast(flat, src=0)
+            for tensor, values in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+                tensor.detach().copy_(values.view_as(tensor))
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every worker's value, in the order of their ranks."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        distributed.all_gather_object(values, value)
+        return values

@@ -1,0 +1,102 @@
+"""How a run learns: a frozen value of the recipe. Imports no torch, so that a recipe opens at once."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from vidgen_core.errors import VidgenError
+from vidgen_core.frozen import Frozen
+
+__all__ = ["TrainSettings"]
+
+# What changes neither the samples nor the mathematics of a run: it may differ between a run and its continuation.
+_CIRCUMSTANCES = {
+    "accumulate",
+    "checkpoint_every",
+    "device",
+    "held_out_every",
+    "held_out_samples",
+    "keep",
+    "log_every",
+    "nonfinite_limit",
+    "threads_per_worker",
+    "workers",
+}
+
+
+class TrainSettings(Frozen):
+    """Settings of one training run.
+
+    A step's batch is cut into `workers * accumulate` pieces of equal size. Gradients are taken piece by piece, so a
+    run of 2 workers may go on with 1 worker that accumulates 2 pieces.
+
+    Args:
+        steps: Optimizer steps of the whole run.
+        batch: Samples a step, over all workers.
+        accumulate: Pieces that each worker takes, one after the other, before a step.
+        learning_rate: Peak rate; a player's relative rate multiplies it.
+        warmup_steps: Steps over which the rate rises from zero.
+        schedule: How the rate goes on after that; cosine and linear end at zero.
+        optimizer: AdamW for everything, or Muon for the hidden matrices that a player names and AdamW for the rest.
+        muon_rate: Peak rate of Muon, on the same schedule. Jordan et al. 2024, "Muon".
+        weight_decay: AdamW's decay of weights with two or more axes; biases and norms are not decayed.
+        betas: AdamW's moments.
+        clip_norm: Longest gradient of a player.
+        ema_decay: Limit of the weight average's decay; early it is (1 + n) / (10 + n) at optimizer step n.
+        precision: Of the forward and backward pass; weights, moments and averages are always float32.
+        device: Where workers compute.
+        workers: Processes that train together.
+        threads_per_worker: CPU threads of each.
+        checkpoint_every: Steps between checkpoints; the last step has one too.
+        keep: Checkpoints kept.
+        held_out_every: Steps between passes over held-out samples; there is one at the end too.
+        held_out_samples: Most samples of such a pass; 0 means no pass.
+        log_every: Steps between logged rows.
+        nonfinite_limit: Steps in a row with a loss or gradient that is not finite that end the run.
+        seed: Of initial weights, order of samples and every draw.
+
+    """
+
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    accumulate: int = Field(1, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup_steps: int = Field(100, ge=0)
+    schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    muon_rate: float = Field(0.02, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip_norm: float = Field(1.0, gt=0)
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: Literal["cpu", "cuda"] = "cpu"
+    workers: int = Field(1, gt=0)
+    threads_per_worker: int = Field(1, gt=0)
+    checkpoint_every: int = Field(200, gt=0)
+    keep: int = Field(2, gt=0)
+    held_out_every: int = Field(200, gt=0)
+    held_out_samples: int = Field(256, ge=0)
+    log_every: int = Field(20, gt=0)
+    nonfinite_limit: int = Field(10, gt=0)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _pieces_are_equal(self) -> "TrainSettings":
+        if self.batch % self.pieces:
+            raise VidgenError(
+                f"A batch of {self.batch} cannot be shared by {self.workers} workers that accumulate {self.accumulate}",
+                got=self.batch,
+                allowed=f"a multiple of {self.pieces}",
+                move=f"Set batch to {-(-self.batch // self.pieces) * self.pieces}",
+            )
+        return self
+
+    @property
+    def pieces(self) -> int:
+        """Into how many pieces a step's batch is cut, whoever computes them."""
+        return self.workers * self.accumulate
+
+    def identity(self) -> dict[str, Any]:
+        """What fixes the result of a run; two settings with one identity may continue each other's checkpoints."""
+        return {**self.model_dump(mode="json", exclude=_CIRCUMSTANCES), "pieces": self.pieces}
