@@ -21,6 +21,8 @@ def main(job_file: str, rank: str, world: str, meeting_file: str) -> None:
             timeout=timedelta(seconds=60),
         )  # fmt: skip
     fit(job, place=Place(int(rank), int(world)))
+    if int(world) > 1:
+        distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
