@@ -30,7 +30,7 @@ def held_out(
         for start in range(place.rank * size, count, place.world * size):
             positions = range(start, min(start + size, count))
             batch = samples.batch([order.number(position) for position in positions], positions).to(place.device)
-            torch.manual_seed(chance.generator("torch", start).initial_seed())
+            place.seed(chance.generator("torch", start))
             with precision(settings, place):
                 values = learner.held_out(batch, chance)
             own[start] = {name: value.double().tolist() for name, value in values.items()}

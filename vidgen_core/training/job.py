@@ -11,6 +11,7 @@ from vidgen_core.chance import Chance
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 from vidgen_core.interfaces import Learner, Space
+from vidgen_core.training.place import Place
 from vidgen_core.training.settings import TrainSettings
 
 __all__ = ["Data", "Job"]
@@ -84,7 +85,7 @@ class Job(Frozen):
         """
         config = discovery.load(f"vidgen_core.{self.kind}", self.name).Config.model_validate(self.config)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(Chance(self.settings.seed).generator("initial_weights").initial_seed())
+            Place().seed(Chance(self.settings.seed).generator("initial_weights"))
             learner = config.build() if self.space is None else config.build(self.space)
         if not isinstance(learner, Learner):
             raise VidgenError(f"{self.name!r} has nothing to learn", move="Use it as it is, without training")

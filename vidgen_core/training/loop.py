@@ -57,7 +57,8 @@ class State:
         owned = [id(value) for training in self.players.values() for value in training.weights.values()]
         if sorted(owned) != sorted(id(value) for value in learner.parameters() if value.requires_grad):
             raise ValueError("the players of a learner must own each trainable parameter exactly once")
-        self._buffers = [value for value in learner.buffers() if value.is_floating_point()]
+        saved = learner.state_dict().keys()
+        self._buffers = [b for name, b in learner.named_buffers() if name in saved and b.is_floating_point()]
         self.step = self.skipped = self.skipped_in_row = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def _turns(
         for piece, game in enumerate(games):
             # Layers that draw from torch's own generator draw by step, turn and piece too, not by history.
             key = (state.step, number, place.rank * len(games) + piece)
-            torch.manual_seed(chance.generator("torch", *key).initial_seed())
+            place.seed(chance.generator("torch", *key))
             with precision(settings, place):
                 name, loss = next(game, _OVER)
             if name is not None:

@@ -29,6 +29,15 @@ class Place:
         """Whether this worker writes what the run writes once."""
         return self.rank == 0
 
+    def seed(self, source: torch.Generator) -> None:
+        """Seed torch's own generators, which some layers draw from, with the seed of `source`.
+
+        Not by `torch.manual_seed`: without a GPU that formats a stack trace on every call, for a GPU that may come.
+        """
+        torch.default_generator.manual_seed(source.initial_seed())
+        if torch.device(self.device).type == "cuda":
+            torch.cuda.manual_seed(source.initial_seed())
+
     def sum_(self, tensor: Tensor) -> None:
         """Replace a tensor by its sum over all workers. Exact for two workers: a sum of two has one order."""
         if self.world > 1:
