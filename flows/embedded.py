@@ -35,7 +35,8 @@ def quiet_environment(home: Home) -> dict[str, str]:
         # Unless the recorder batches, most task runs are lost when the server ends.
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
-        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "0.3",
+        # A whole number: the recorder drops the fraction, and with 0 it spins on a core.
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
         "PREFECT_UI_ENABLED": "false",
     }
 
@@ -58,10 +59,11 @@ def prefect_server(home: Home) -> Iterator[None]:
         environment={"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"},
     )
     try:
+        # Prefect reads its settings when it is imported, and would start a second server if it found no address.
+        os.environ["PREFECT_API_URL"] = api
         import prefect  # noqa: F401  - one second of work while the server starts
 
         _wait_until_healthy(server, api, home)
-        os.environ["PREFECT_API_URL"] = api
         yield
     finally:
         os.environ.pop("PREFECT_API_URL", None)
