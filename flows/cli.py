@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,13 +27,16 @@ HomeDir = Annotated[Path, typer.Option("--home", help="Where everything is kept"
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: data.select.min_motion=0.2")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
+_LEAVE_AFTER_S = 5.0
 _HOME, _VIDEOS, _RECIPE = Path(".vidgen"), Path(".vidgen/videos"), "shapes.demo"
 
 
 def main() -> None:
     """The console script."""
     try:
-        app(standalone_mode=False)
+        # An interrupt comes back as the code that a shell expects of it, and not as an exception.
+        if app(standalone_mode=False) == 130:
+            raise KeyboardInterrupt
     except typer.Exit as error:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -169,12 +174,25 @@ def _launch(stage: str, recipe: str, videos: Path, home_dir: Path, changes: list
     chosen = load(recipe, changes or [])
     list_files(videos)
     home = Home.open(home_dir)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, _stop)
     spec = Spec(stage=stage or "prepare", recipe=chosen, videos=videos.resolve(), home_dir=home.root)
     with home.lock(), prefect_server(home):
         from flows.pipeline import STAGE_FLOWS, pipeline
 
         results = [STAGE_FLOWS[stage](spec)] if stage else pipeline(spec)
     _out.print(table(results))
+
+
+def _stop(_number: int, _frame: object) -> None:
+    """Stop the stage at once, and ourselves soon: a client of Prefect may wait for its server without an end.
+
+    Leaving is safe at any time, because the guards end all that we started when we are gone.
+    """
+    timer = threading.Timer(_LEAVE_AFTER_S, os._exit, (130,))
+    timer.daemon = True
+    timer.start()
+    raise KeyboardInterrupt
 
 
 def _tell(value: Any, as_json: bool) -> None:
