@@ -1,6 +1,4 @@
-"""What `prepare` is told: the clips wanted, the thresholds, where captions come from."""
-
-from pathlib import Path
+"""What `prepare` is told: the clips wanted and the thresholds."""
 
 from pydantic import Field, field_validator
 
@@ -8,7 +6,7 @@ from data_prep.select import Select
 from vidgen_core.clip import parse_rate
 from vidgen_core.frozen import Frozen
 
-__all__ = ["Captioning", "DataSettings", "ShotSettings"]
+__all__ = ["DataSettings", "ShotSettings"]
 
 
 class ShotSettings(Frozen):
@@ -26,19 +24,6 @@ class ShotSettings(Frozen):
     dissolve_change: float = 12.0
 
 
-class Captioning(Frozen):
-    """Where captions come from: the file beside the video first, then a captioner if its weights are named.
-
-    Args:
-        coca_weights: Checkpoint of open_clip's CoCa.
-        coca_model: The architecture that the checkpoint belongs to.
-
-    """
-
-    coca_weights: Path | None = None
-    coca_model: str = "coca_ViT-B-32"
-
-
 class DataSettings(Frozen):
     """The clips that a recipe wants.
 
@@ -48,7 +33,6 @@ class DataSettings(Frozen):
         held_out_share: Share of sources kept from training; a source is on one side as a whole.
         select: The rules that keep or drop.
         shots: The shot detector.
-        captions: The captioner.
         source_deadline_s: A source that takes longer is given up.
 
     """
@@ -60,7 +44,6 @@ class DataSettings(Frozen):
     held_out_share: float = Field(0.1, ge=0, lt=1)
     select: Select = Select()
     shots: ShotSettings = ShotSettings()
-    captions: Captioning = Captioning()
     source_deadline_s: float = Field(600.0, gt=0)
 
     @field_validator("frame_rate")
