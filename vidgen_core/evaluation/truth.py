@@ -202,10 +202,11 @@ def _spot(frame: NDArray[np.float32], scale: float) -> _Spot | None:
 
 def _further_colors(names: NDArray[np.intp], scale: float) -> int:
     """Colors but one that fill a good part of a spot in one piece: shapes that touch."""
-    least = max(_OTHER_COLOR * np.count_nonzero(names >= 0), _LEAST_AREA_PX * scale**2)
-    pieces = [ndimage.label(names == name)[0] for name in range(len(_HUES))]
-    filled = sum(max(np.bincount(piece.ravel())[1:], default=0) >= least for piece in pieces)
-    return max(0, filled - 1)
+    shares = np.bincount(names[names >= 0], minlength=len(_HUES))
+    least = max(_OTHER_COLOR * shares.sum(), _LEAST_AREA_PX * scale**2)
+    pieces = [ndimage.label(names == name)[0] for name in np.flatnonzero(shares >= least)]
+    filled = sum(np.bincount(piece.ravel())[1:].max() >= least for piece in pieces)
+    return max(0, int(filled) - 1)
 
 
 def _motion(times: Floats, centers: Floats, scale: float) -> tuple[str | None, float, float]:
@@ -236,22 +237,24 @@ def _aligned(masks: Sequence[Floats], centers: Floats, scale: float) -> Floats:
 
 def _lasting_shape(pictures: Floats) -> tuple[str | None, float]:
     """The shape of the mean picture, if it fits and both halves of the clip agree on it; and how well it fits."""
-    shape, fit = _shape(pictures.mean(0))
     half = len(pictures) // 2
-    halves = {_shape(part.mean(0))[0] for part in (pictures[:half], pictures[half:]) if len(part)}
-    return (shape if fit >= _LEAST_FIT and halves == {shape} else None), fit
+    parts = [pictures, pictures[:half], pictures[half:]]
+    whole, *halves = _shapes(np.stack([part.mean(0) for part in parts if len(part)]))
+    shape, fit = whole
+    return (shape if fit >= _LEAST_FIT and {name for name, _ in halves} == {shape} else None), fit
 
 
-def _shape(picture: Floats) -> tuple[str, float]:
-    """The template that explains most of the picture's variance, and how much of it."""
+def _shapes(pictures: Floats) -> list[tuple[str, float]]:
+    """For each picture the template that explains most of its variance, and how much of it."""
     names, bank = _templates()
-    centered = picture.ravel() - picture.mean()
-    length = float(np.linalg.norm(centered))
-    if length == 0.0:
-        return names[0], 0.0
-    alike = bank @ (centered / length)
-    best = int(np.argmax(alike))
-    return names[best], float(np.sign(alike[best]) * alike[best] ** 2)
+    rows = pictures.reshape(len(pictures), -1)
+    rows = rows - rows.mean(1, keepdims=True)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    # Not BLAS: for so small a product its threads cost more than they save, many times more on a busy machine.
+    alike = np.einsum("kp,np->kn", bank, rows)
+    best = alike.argmax(0)
+    return [(names[row], float(max(0.0, alike[row, column]) ** 2)) for column, row in enumerate(best)]
 
 
 @lru_cache(maxsize=1)

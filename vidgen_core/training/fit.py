@@ -28,6 +28,7 @@ __all__ = ["Fitted", "finished", "fit"]
 
 _log = logging.getLogger(__name__)
 _MEASURED_SAMPLES = 512
+_NONE_HELD_OUT = "No clip was held out, so nothing was measured on clips that were not learned from"
 
 
 class Fitted(Frozen):
@@ -76,8 +77,6 @@ def fit(job: Job, *, place: Place, recorder: Recorder | None = None, progress: P
     torch.set_num_threads(settings.threads_per_worker)
     learner = job.build()
     train, held = (_open(job, split, learner) for split in (job.data.train, job.data.held_out))
-    if not train:
-        raise VidgenError("There is no clip to learn from", move="Loosen data.select, or add videos")
     digest = job.digest(train.digest)
     if (fitted := finished(job, digest)) is not None:
         return fitted
@@ -88,7 +87,7 @@ def fit(job: Job, *, place: Place, recorder: Recorder | None = None, progress: P
         resumed_from = state.step
         stream = Stream(train, settings, place, chance)
         with (
-            closing(Journal(job, place, recorder, progress, kept=kept, step=state.step)) as journal,
+            closing(Journal(job, place, recorder=recorder, progress=progress, kept=kept, step=state.step)) as journal,
             closing(ahead(stream.pieces, range(state.step, settings.steps))) as batches,
         ):
             for step in loop.run(state, batches, chance=chance, settings=settings, place=place):
@@ -105,7 +104,7 @@ def fit(job: Job, *, place: Place, recorder: Recorder | None = None, progress: P
             told = {
                 "job": digest, "steps": state.step, "skipped": state.skipped, "resumed_from": resumed_from,
                 "seconds": time.monotonic() - began, "samples": len(train), "held_out": journal.held_out,
-                "notes": notes,
+                "notes": [*notes, *([] if held else [_NONE_HELD_OUT])],
             }  # fmt: skip
             _write_final(job, state, train, told)
     # Nobody returns before the result is there.
@@ -130,6 +129,8 @@ def finished(job: Job, digest: str | None = None) -> Fitted | None:
 def _open(job: Job, split: str, learner: Learner) -> Samples:
     reads_text = learner.reads_text and (job.space is None or job.space.text_dim > 0)
     samples = Samples(job.data, split, text=reads_text)
+    if not samples and split == job.data.train:
+        raise VidgenError("There is no clip to learn from", move="Loosen data.select, or add videos")
     if samples and job.space is not None:
         got = (*samples.shape, samples.text_dim)
         if got != (*job.space.shape, job.space.text_dim):

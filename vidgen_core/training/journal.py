@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from vidgen_core.training.job import Job
 from vidgen_core.training.loop import Step
@@ -22,6 +22,7 @@ _PROGRESS_S = 0.5
 _RATE_S = 30.0
 
 
+@runtime_checkable
 class Recorder(Protocol):
     """Where logged rows go besides the history, for example an experiment tracker."""
 
@@ -87,8 +88,8 @@ class Journal:
     """
 
     def __init__(
-        self, job: Job, place: Place, recorder: Recorder | None, progress: Progress | None,
-        *, kept: Mapping[str, Any] | None, step: int,
+        self, job: Job, place: Place, *, recorder: Recorder | None, progress: Progress | None,
+        kept: Mapping[str, Any] | None, step: int,
     ) -> None:  # fmt: skip
         self._settings, self._speaks = job.settings, place.first
         self._recorder, self._progress = recorder, progress
@@ -119,7 +120,9 @@ class Journal:
         means = {name: total / count for name, (total, count) in self._sums.items()}
         self._sums = {}
         speed = {f"train/{name}": value for name, value in self._rate.figures(self._settings.batch).items()}
-        self._log(step.number, {**means, "train/learning_rate": step.rate, "train/skipped_steps": skipped, **speed})
+        self._log(
+            step.number, {**means, "train/learning_rate": step.rate, "train/skipped_steps": float(skipped), **speed}
+        )
 
     def measured(self, step: Step, values: Mapping[str, float]) -> None:
         """Log a held-out pass."""

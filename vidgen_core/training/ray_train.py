@@ -42,9 +42,12 @@ def fit_on_ray(job: Job, *, open_recorder: Callable[[], Recorder] | None = None,
         KeyboardInterrupt: Somebody pressed Ctrl-C.
 
     """
+    if job.final_dir.exists():
+        return fit(job, place=Place())  # which takes the result as it is, and needs no workers for that
     _check_resources(job)
     ray_dir = job.work_dir / "ray"
-    ray_dir.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(ray_dir, ignore_errors=True)
+    ray_dir.mkdir(parents=True)
     _error_file(job).unlink(missing_ok=True)
     interrupt = signal.getsignal(signal.SIGINT)
     try:

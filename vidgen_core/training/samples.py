@@ -78,7 +78,10 @@ class _Texts:
 
     def __init__(self, data: Data, clip_ids: Sequence[str]) -> None:
         if not data.embeddings:
-            raise VidgenError("This learner reads text, but there are no embedded captions", move="Run vidgen latents")
+            raise VidgenError(
+                "This learner reads text, but no clip has an embedded caption",
+                move="Put captions beside the videos and run prepare and latents again",
+            )
         tokens = stored_in(data.embeddings[0])
         self.tokens = TensorColumn(data.embeddings, "tokens", tokens)
         self._mask = TensorColumn(

@@ -145,3 +145,10 @@ def test_a_file_in_place_of_the_folder_gets_a_sentence(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(VidgenError, match="No folder can be made here"):
         make(tmp_path / "taken", count=1)
+
+
+def test_when_ffmpeg_fails_there_is_a_sentence_and_no_half_written_video(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
+    with pytest.raises(VidgenError, match="ffmpeg could not write .*shapes-00000.mp4"):
+        make(tmp_path, count=1)
+    assert not [file for file in tmp_path.iterdir() if file.suffix not in (".json", ".vtt")]

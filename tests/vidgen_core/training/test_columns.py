@@ -39,7 +39,7 @@ def test_every_layout_gives_the_same_tensors_and_only_plain_ones_are_read_direct
     options, direct = LAYOUTS[layout]
     files = files_of(tmp_path, to_table({"latent": to_column(TENSORS)}, STORED), **options)
     column = TensorColumn(files, "latent", stored_in(files[0]))
-    rows = np.random.default_rng(1).permutation(ROWS)
+    rows = np.random.default_rng(1).permutation(ROWS).tolist()
     assert column.gather(rows).tobytes() == TENSORS[rows].tobytes()
     # A group of one row has one page whatever the page size.
     assert (column.values.direct_share == 1) == direct

@@ -233,7 +233,9 @@ def test_a_codec_ends_with_statistics_that_normalize_its_latents(tmp_path, cases
         kind="codecs", name="causal_vae", settings=cases.settings(steps=3), data=Data(kind="clips", files=(file,)),
         work_dir=tmp_path / "work",
     )  # fmt: skip
-    assert fit(job, place=ALONE).held_out == {}
+    fitted = fit(job, place=ALONE)
+    assert fitted.held_out == {}
+    assert "held out" in fitted.notes[0]
     latents = open_codec(job.final_dir).encode(to_unit(torch.from_numpy(clips)))
     assert torch.allclose(latents.mean((0, 2, 3, 4)), torch.zeros(latents.shape[1]), atol=1e-3)
     assert torch.allclose(latents.std((0, 2, 3, 4)), torch.ones(latents.shape[1]), atol=1e-2)

@@ -25,7 +25,7 @@ class Rows:
 
 def journal(cases, data, folder, *, place=None, recorder=None, kept=None, step=0):
     job = cases.job(data, folder)
-    return Journal(job, place or Place(), recorder, None, kept=kept, step=step)
+    return Journal(job, place or Place(), recorder=recorder, progress=None, kept=kept, step=step)
 
 
 def test_a_row_is_the_mean_over_the_steps_since_the_last_and_skipped_steps_do_not_count(cases, data, tmp_path):
@@ -79,7 +79,7 @@ def test_rows_after_the_checkpoint_and_a_line_cut_short_are_dropped(tmp_path):
     file = tmp_path / "history.jsonl"
     file.write_text('{"step": 1, "a": 1}\n{"step": 2, "a": 2}\n{"step": 3, "a": 3}\n{"step": 4, "a')
     history = History(file, until_step=2)
-    history.log(3, {"a": 9})
+    history.log(3, {"a": 9.0})
     history.close()
     assert History.read(file) == [{"step": 1, "a": 1}, {"step": 2, "a": 2}, {"step": 3, "a": 9}]
 
@@ -112,7 +112,11 @@ def test_progress_is_told_at_most_twice_a_second(cases, data, tmp_path, monkeypa
     now, told = [0.0], []
     monkeypatch.setattr("vidgen_core.training.journal.time.monotonic", lambda: now[0])
     job = cases.job(data, tmp_path / "work", steps=1000)
-    one = Journal(job, Place(), None, lambda done, total, figures: told.append(done), kept=None, step=0)
+
+    def tell(done, total, figures):
+        told.append(done)
+
+    one = Journal(job, Place(), recorder=None, progress=tell, kept=None, step=0)
     for number in range(1, 1001):
         now[0] += 0.01
         one.step(step(number))

@@ -44,6 +44,9 @@ def test_two_workers_on_ray_equal_one_process_bit_for_bit(ray_session, make):
     assert on_ray.held_out == alone.held_out
     assert rows(there) == rows(here)
     assert not (there.work_dir / "ray").exists()
+    began = time.monotonic()
+    assert fit_on_ray(there) == on_ray
+    assert time.monotonic() - began < 5
 
 
 def test_a_mistake_that_one_worker_finds_is_the_same_sentence_here_and_ends_the_others_at_once(ray_session, make):

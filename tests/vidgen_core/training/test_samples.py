@@ -69,5 +69,5 @@ def test_captions_that_were_never_embedded_are_an_error(data, cases, tmp_path):
     file = cases.write(tmp_path / "new.parquet", {"clip_id": ["clip001"], "caption": ["never seen"]})
     with pytest.raises(VidgenError, match="never seen"):
         Samples(data.model_copy(update={"captions": (file,)}), "train", text=True)
-    with pytest.raises(VidgenError, match="no embedded captions"):
+    with pytest.raises(VidgenError, match="no clip has an embedded caption"):
         Samples(data.model_copy(update={"embeddings": ()}), "train", text=True)

@@ -1,5 +1,6 @@
 """One worker of a run as a process of its own, for tests that kill it: worker.py JOB_FILE RANK WORLD MEETING_FILE."""
 
+import os
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -27,3 +28,5 @@ def main(job_file: str, rank: str, world: str, meeting_file: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    # Gloo's threads sometimes abort a process that ends as usual, when all its work is done.
+    os._exit(0)
