@@ -71,6 +71,30 @@ def test_measuring_makes_latents_standard_and_keeps_the_pictures(codec):
     assert torch.allclose(codec.encode(video()), latents, atol=1e-3)
 
 
+@torch.no_grad()
+def test_untrained_it_is_a_cosine_transform_coder():
+    """Against scipy's transform of each block, color by color, keeping the same coefficients."""
+    codec = Config(channels=3 * 2 * 16).build()
+    clip = video()
+    coded = codec.encode(clip)
+    energy = clip.square().sum() + clip[:, :, :1].square().sum()  # the first frame fills its block of two
+    assert torch.allclose(coded.square().sum(), energy, rtol=1e-4)
+    assert torch.allclose(codec.decode(coded), clip, atol=1e-4)
+    gray = torch.full((1, 3, 1, 4, 4), 0.5)
+    assert torch.allclose(codec.encode(gray).flatten()[1:], torch.zeros(95), atol=1e-5)
+
+
+@torch.no_grad()
+def test_fewer_channels_keep_the_smooth_part():
+    smooth = torch.nn.functional.interpolate(video(), size=(9, 64, 64), mode="trilinear")
+    errors = [
+        Config(channels=count).build().held_out(Batch(smooth, None, torch.arange(2)), Chance(0))["loss"].mean()
+        for count in (2, 4, 8, 16, 32)
+    ]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.1 * errors[0]
+
+
 def test_it_learns_one_batch():
     torch.manual_seed(0)
     codec = Config(widths=(32, 32)).build()
