@@ -52,7 +52,7 @@ class Config(Frozen):
     @classmethod
     def tiny(cls) -> "Config":
         """Learns the sample videos on a laptop in minutes."""
-        return cls()
+        return cls(network=factorized_dit.Config(stem_channels=64))
 
     @classmethod
     def base(cls) -> "Config":
@@ -83,10 +83,7 @@ class FlowMatching(Family):
     def players(self) -> Mapping[str, Player]:
         """The network alone."""
         weights = dict(self.network.named_parameters())
-        hidden = frozenset(
-            name for name, w in weights.items() if w.ndim == 2 and "blocks." in name and ".modulation." not in name
-        )
-        return {"generator": Player(weights, hidden=hidden)}
+        return {"generator": Player(weights, hidden=self.network.hidden_matrices())}
 
     def velocity(self, x: Latents, t: Times, text: Text | None) -> Latents:
         """dx_t/dt as the network sees it."""

@@ -8,6 +8,9 @@ and a convolution in space takes PyTorch's channels-last kernels without a copy.
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vidgen_core.layers.norms import RMSNorm
 
 __all__ = ["ResidualBlock", "SpaceConv", "SpaceUpsample", "TimeConv", "TimeUpsample"]
 
@@ -15,15 +18,22 @@ Features = Float[Tensor, "batch frames height width channels"]
 
 
 class SpaceConv(nn.Module):
-    """A 3 x 3 convolution inside each frame."""
+    """A 3 x 3 convolution inside each frame.
+
+    Its weight is kept as the matrix [out_channels, 9 in_channels] that it is, so that optimizers for matrices take it.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1)
+        self.stride = stride
+        start = nn.Conv2d(in_channels, out_channels, 3)
+        self.weight = nn.Parameter(start.weight.detach().flatten(1))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
 
     def forward(self, x: Features) -> Features:
         """[B, T, H, W, C] to [B, T, H / stride, W / stride, C']."""
-        out = self.conv(x.flatten(0, 1).permute(0, 3, 1, 2))
+        kernel = self.weight.unflatten(1, (-1, 3, 3))
+        out = F.conv2d(x.flatten(0, 1).permute(0, 3, 1, 2), kernel, self.bias, self.stride, padding=1)
         return out.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
 
 
@@ -75,8 +85,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.space = nn.Sequential(nn.RMSNorm(channels), SpaceConv(channels, channels), nn.SiLU())
-        self.time = nn.Sequential(nn.RMSNorm(channels), TimeConv(channels, channels), nn.SiLU())
+        self.space = nn.Sequential(RMSNorm(channels), SpaceConv(channels, channels), nn.SiLU())
+        self.time = nn.Sequential(RMSNorm(channels), TimeConv(channels, channels), nn.SiLU())
         self.to_out = nn.Linear(channels, channels)
         nn.init.zeros_(self.to_out.weight)
         nn.init.zeros_(self.to_out.bias)

@@ -2,8 +2,11 @@
 Peebles and Xie 2022, "DiT" (arXiv:2212.09748).
 
 Blocks alternate: attention inside each frame, then attention along time at each place. Both read noise time through
-adaptive layer norms; blocks in space also read the text.
+adaptive layer norms; blocks in space also read the text. Convolutions may stand before and behind the transformer.
 """  # noqa: D205
+
+import math
+import re
 
 import torch
 from jaxtyping import Float
@@ -13,6 +16,7 @@ from vidgen_core.interfaces import Frozen, Space, Text
 from vidgen_core.layers.attention import CrossAttention, SelfAttention
 from vidgen_core.layers.embeddings import TimeEmbedding, sinusoids, space_time_positions
 from vidgen_core.layers.patches import patchify, unpatchify
+from vidgen_core.layers.stem import ConvHead, ConvStem
 from vidgen_core.shapes import Latents, Times
 
 __all__ = ["Config", "FactorizedDiT"]
@@ -27,6 +31,7 @@ class Config(Frozen):
         heads: Attention heads.
         patch_frames, patch_px: Extent of one token in latent frames and latent pixels.
         mlp_ratio: Width of the perceptrons over `dim`.
+        stem_channels: Channels of the convolutions around the transformer; 0 has none, as in the papers.
 
     """
 
@@ -36,6 +41,7 @@ class Config(Frozen):
     patch_frames: int = 1
     patch_px: int = 2
     mlp_ratio: float = 4.0
+    stem_channels: int = 0
 
     @property
     def patch(self) -> tuple[int, int, int]:
@@ -84,7 +90,8 @@ class FactorizedDiT(nn.Module):
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
         self.config, self.space = config, space
-        values = space.channels * config.patch_frames * config.patch_px**2
+        channels = config.stem_channels or space.channels
+        values = channels * math.prod(config.patch)
         grid = (space.frames // config.patch_frames, space.height // config.patch_px, space.width // config.patch_px)
         self.embed = nn.Linear(values, config.dim)
         self.register_buffer("positions", space_time_positions(*grid, config.dim), persistent=False)
@@ -97,21 +104,50 @@ class FactorizedDiT(nn.Module):
         self.time_blocks = nn.ModuleList(Block(config, text=False) for _ in range(config.depth))
         self.norm_out = nn.LayerNorm(config.dim, elementwise_affine=False)
         self.modulation_out = nn.Sequential(nn.SiLU(), _zeroed(nn.Linear(config.dim, 2 * config.dim)))
-        self.to_out = _zeroed(nn.Linear(config.dim, values))
+        self.stem = ConvStem(space.channels, channels, config.dim) if config.stem_channels else None
+        self.head = ConvHead(channels, space.channels, config.dim) if config.stem_channels else None
+        self.to_out = nn.Linear(config.dim, values)
+        if self.head is None:
+            _zeroed(self.to_out)
 
     def forward(self, x: Latents, t: Times, text: Text | None) -> Latents:
         """Prediction for noisy `x` at time `t`, one time a sample or one a latent frame."""
-        tokens = self.embed(patchify(x, self.config.patch)) + self.positions
+        condition, context = self._read(t if t.ndim == 2 else t[:, None].expand(-1, x.shape[2]), text)
+        if self.stem is None or self.head is None:
+            return unpatchify(self._transform(patchify(x, self.config.patch), condition, context), self.config.patch)
+        features = self.stem(x, condition)
+        patches = patchify(features.permute(0, 4, 1, 2, 3), self.config.patch)
+        drawn = unpatchify(self._transform(patches, condition, context), self.config.patch)
+        return self.head(drawn.permute(0, 2, 3, 4, 1), features, condition)
+
+    def hidden_matrices(self) -> frozenset[str]:
+        """Names of the weight matrices between hidden layers: neither at an end of the network nor read by a norm."""
+        inside = re.compile(r"(_blocks\.\d+|stem\.block|head\.block|head\.join)\.")
+        return frozenset(
+            name
+            for name, weight in self.named_parameters()
+            if weight.ndim == 2 and inside.search(name) and ".modulation." not in name
+        )
+
+    def _read(self, t: Tensor, text: Text | None) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """The condition of each latent frame [B, T, dim], and the words with their mask."""
+        condition = self.time(t)
+        if self.text_tokens is None or text is None:
+            return condition, None
+        words = self.text_tokens(text.tokens)
+        # The sum over words, so that each word adds its direction whatever else is said.
+        condition = condition + self.text_pooled((words * text.mask[..., None]).sum(1))[:, None]
+        places = sinusoids(torch.arange(words.shape[1], device=words.device), self.config.dim, max_period=100.0)
+        return condition, (words + places, text.mask)
+
+    def _transform(self, patches: Tensor, condition: Tensor, context: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Patches [B, T', H', W', values] through the transformer, to patches."""
+        tokens = self.embed(patches) + self.positions
         batch, frames, height, width, _ = tokens.shape
-        per_frame = t if t.ndim == 2 else t[:, None].expand(-1, x.shape[2])
-        condition = self.time(per_frame[:, :: self.config.patch_frames])  # [B, T', dim]
-        context = None
-        if self.text_tokens is not None and text is not None:
-            words = self.text_tokens(text.tokens)
-            # The sum over words, so that each word adds its direction whatever else is said.
-            condition = condition + self.text_pooled((words * text.mask[..., None]).sum(1))[:, None]
-            places = sinusoids(torch.arange(words.shape[1], device=words.device), self.config.dim, max_period=100.0)
-            context = ((words + places).repeat_interleave(frames, dim=0), text.mask.repeat_interleave(frames, dim=0))
+        condition = condition[:, :: self.config.patch_frames]
+        if context is not None:
+            words, mask = context
+            context = (words.repeat_interleave(frames, dim=0), mask.repeat_interleave(frames, dim=0))
         in_space = condition.flatten(0, 1)[:, None]
         in_time = condition.repeat_interleave(height * width, dim=0)
         for space_block, time_block in zip(self.space_blocks, self.time_blocks, strict=True):
@@ -121,7 +157,7 @@ class FactorizedDiT(nn.Module):
             tokens = rows.reshape(batch, height * width, frames, -1).transpose(1, 2)
         tokens = tokens.reshape(batch, frames, height, width, -1)
         shift, scale = self.modulation_out(condition)[:, :, None, None].chunk(2, dim=-1)
-        return unpatchify(self.to_out(self.norm_out(tokens) * (1 + scale) + shift), self.config.patch)
+        return self.to_out(self.norm_out(tokens) * (1 + scale) + shift)
 
 
 def _zeroed(layer: nn.Linear) -> nn.Linear:

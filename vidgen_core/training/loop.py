@@ -132,7 +132,8 @@ def run(
 
 def precision(settings: TrainSettings, place: Place) -> torch.autocast:
     """The context of a forward pass."""
-    return torch.autocast(torch.device(place.device).type, torch.bfloat16, enabled=settings.precision == "bf16")
+    half = settings.precision == "bf16" or (settings.precision == "auto" and place.native_bfloat16)
+    return torch.autocast(torch.device(place.device).type, torch.bfloat16, enabled=half)
 
 
 def _turns(

@@ -29,6 +29,14 @@ class Place:
         """Whether this worker writes what the run writes once."""
         return self.rank == 0
 
+    @property
+    def native_bfloat16(self) -> bool:
+        """Whether the device multiplies bfloat16 by itself; where it does not, float32 is the faster one."""
+        if torch.device(self.device).type == "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        able = torch.cpu.get_capabilities()
+        return any(bool(able.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
     def seed(self, source: torch.Generator) -> None:
         """Seed torch's own generators, which some layers draw from, with the seed of `source`.
 

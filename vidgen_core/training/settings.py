@@ -44,6 +44,7 @@ class TrainSettings(Frozen):
         clip_norm: Longest gradient of a player.
         ema_decay: Limit of the weight average's decay; early it is (1 + n) / (10 + n) at optimizer step n.
         precision: Of the forward and backward pass; weights, moments and averages are always float32.
+            "auto" is bf16 on devices that compute it natively: a run that goes on elsewhere may change its rounding.
         device: Where workers compute.
         workers: Processes that train together.
         threads_per_worker: CPU threads of each.
@@ -69,7 +70,7 @@ class TrainSettings(Frozen):
     betas: tuple[float, float] = (0.9, 0.99)
     clip_norm: float = Field(1.0, gt=0)
     ema_decay: float = Field(0.999, ge=0, lt=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
     device: Literal["cpu", "cuda"] = "cpu"
     workers: int = Field(1, gt=0)
     threads_per_worker: int = Field(1, gt=0)

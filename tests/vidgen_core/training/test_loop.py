@@ -161,6 +161,13 @@ def test_half_precision_is_of_the_passes_and_never_of_what_is_kept(data, cases):
     assert {value.dtype for value in half.everything()} == {torch.float32}
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_automatic_precision_is_what_the_device_computes_by_itself(native, data, cases, monkeypatch):
+    monkeypatch.setattr(Place, "native_bfloat16", native)
+    auto, same = (Run(cases, data, precision=precision) for precision in ("auto", "bf16" if native else "fp32"))
+    assert [step.turns[0].loss for step in auto.steps(2)] == [step.turns[0].loss for step in same.steps(2)]
+
+
 def test_draws_of_torchs_own_generator_do_not_depend_on_history(data, cases):
     one, other = (Run(cases, data, config={"dropout": 0.9}) for _ in range(2))
     losses = []

@@ -1,0 +1,71 @@
+"""Convolutions around a transformer: they draw what is finer than a token, and the transformer arranges it.
+
+Tokens of a few latent pixels carry little about the outlines inside and across them. Xiao et al. 2021, "Early
+Convolutions Help Transformers See Better" (arXiv:2106.14881), put convolutions before the first token; a denoiser also
+needs them behind the last.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vidgen_core.layers.causal import SpaceConv
+from vidgen_core.layers.norms import RMSNorm
+
+__all__ = ["ConvHead", "ConvStem"]
+
+Features = Float[Tensor, "batch frames height width channels"]
+Condition = Float[Tensor, "batch frames dim"]
+
+
+class ConditionedBlock(nn.Module):
+    """A residual block of two convolutions; a condition scales and shifts what is between them. Starts as identity."""
+
+    def __init__(self, channels: int, condition_dim: int) -> None:
+        super().__init__()
+        self.norm_in = RMSNorm(channels)
+        self.conv_in = SpaceConv(channels, channels)
+        self.norm_between = RMSNorm(channels, elementwise_affine=False)
+        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(condition_dim, 2 * channels))
+        self.conv_out = SpaceConv(channels, channels)
+        for values in (*self.modulation.parameters(), *self.conv_out.parameters()):
+            nn.init.zeros_(values)
+
+    def forward(self, x: Features, condition: Condition) -> Features:
+        """One condition a frame; shape kept."""
+        shift, scale = self.modulation(condition)[:, :, None, None].chunk(2, dim=-1)
+        between = self.norm_between(self.conv_in(F.silu(self.norm_in(x)))) * (1 + scale) + shift
+        return x + self.conv_out(F.silu(between))
+
+
+class ConvStem(nn.Module):
+    """Noisy latents to features of the same size."""
+
+    def __init__(self, in_channels: int, channels: int, condition_dim: int) -> None:
+        super().__init__()
+        self.conv_in = SpaceConv(in_channels, channels)
+        self.block = ConditionedBlock(channels, condition_dim)
+
+    def forward(self, x: Float[Tensor, "batch in_channels frames height width"], condition: Condition) -> Features:
+        """[B, C, T, H, W] to [B, T, H, W, channels]."""
+        return self.block(self.conv_in(x.permute(0, 2, 3, 4, 1).contiguous()), condition)
+
+
+class ConvHead(nn.Module):
+    """What the transformer put out, beside the stem's features, to a prediction; it starts as zero."""
+
+    def __init__(self, channels: int, out_channels: int, condition_dim: int) -> None:
+        super().__init__()
+        self.join = SpaceConv(2 * channels, channels)
+        self.block = ConditionedBlock(channels, condition_dim)
+        self.conv_out = SpaceConv(channels, out_channels)
+        for values in self.conv_out.parameters():
+            nn.init.zeros_(values)
+
+    def forward(
+        self, tokens: Features, features: Features, condition: Condition
+    ) -> Float[Tensor, "batch out_channels frames height width"]:
+        """Two times [B, T, H, W, channels] to [B, C, T, H, W]."""
+        joined = self.block(self.join(torch.cat([tokens, features], dim=-1)), condition)
+        return self.conv_out(F.silu(joined)).permute(0, 4, 1, 2, 3)
