@@ -3,6 +3,8 @@
 The demo takes about a quarter of an hour on four cores; what it reaches is in docs/log.md.
 """
 
+from typing import Any
+
 from data_prep.settings import DataSettings
 from flows.recipes.recipe import CodecChoice, FamilyChoice, Recipe, TextChoice
 from vidgen_core.evaluation.settings import EvaluationSettings
@@ -14,22 +16,25 @@ __all__ = ["demo", "tiny"]
 
 def demo() -> Recipe:
     """A generator that does what its prompts say."""
-    common = {"workers": 2, "threads_per_worker": 2, "betas": (0.9, 0.99), "weight_decay": 0.0, "ema_decay": 0.99}
+    common: dict[str, Any] = {
+        "workers": 2, "threads_per_worker": 2, "betas": (0.9, 0.99), "weight_decay": 0.0, "ema_decay": 0.99,
+        "precision": "auto",
+    }  # fmt: skip
     return Recipe(
         name="shapes.demo",
         model="shapes",
         data=DataSettings(),
         codec=CodecChoice(name="causal_vae", size="tiny"),
         codec_training=TrainSettings(
-            steps=600, batch=32, learning_rate=2e-3, warmup_steps=30, held_out_every=100, checkpoint_every=100, **common
+            steps=400, batch=32, learning_rate=2e-3, warmup_steps=30, held_out_every=100, checkpoint_every=100, **common
         ),
         text=TextChoice(name="hashed_words", size="tiny"),
         family=FamilyChoice(name="flow_matching", size="tiny"),
         training=TrainSettings(
-            steps=1100, batch=32, learning_rate=1.5e-3, warmup_steps=50, optimizer="muon", held_out_every=100,
+            steps=2300, batch=32, learning_rate=1.5e-3, warmup_steps=50, optimizer="muon", held_out_every=100,
             checkpoint_every=100, **common,
         ),
-        sampling=Sampling(sampler="heun", steps=12, guidance=2.0),
+        sampling=Sampling(sampler="heun", steps=12, guidance=2.5),
     )  # fmt: skip
 
 
@@ -41,7 +46,7 @@ def tiny() -> Recipe:
     return recipe.model_copy(
         update={
             "name": "shapes.tiny",
-            "codec": CodecChoice(name="causal_vae", size="tiny", options={"widths": [16, 16]}),
+            "codec": CodecChoice(name="causal_vae", size="tiny", options={"widths": [8, 8]}),
             "codec_training": recipe.codec_training.model_copy(update={**small, **lean}),
             "family": FamilyChoice(name="flow_matching", size="tiny", options={"network": {"dim": 48, "depth": 1}}),
             "training": recipe.training.model_copy(update={**small, **lean}),
