@@ -47,6 +47,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
          ("frame_rate", pa.string()), ("media", pa.binary()), ("media_sha256", pa.string())]
     ),
     "captions": pa.schema([*_SPAN_KEY, ("caption", pa.string()), ("origin", pa.string()), ("split", pa.string())]),
+    "generated_captions": pa.schema(
+        [*_SPAN_KEY, ("caption", pa.string()), ("origin", pa.string()), ("status", pa.string())]
+    ),
     "rejects": pa.schema(
         [("level", pa.string()), ("source_id", pa.string()), ("clip_id", pa.string()), ("uri", pa.string()),
          ("stage", pa.string()), ("reason", pa.string()), ("value", pa.float64()), ("threshold", pa.float64()),

@@ -1,0 +1,1 @@
+"""Models that caption pictures; a file is a captioner."""

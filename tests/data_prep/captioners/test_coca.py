@@ -1,0 +1,145 @@
+"""The CoCa captioner with a tiny model in open_clip's own format, alone and in `prepare`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data_prep.captioners.coca import digest, open_captioner
+from data_prep.prepare import prepare
+from data_prep.samples import make
+from data_prep.settings import CaptionerSettings, DataSettings
+from data_prep.tables import Tables
+from vidgen_core.errors import VidgenError
+
+open_clip = pytest.importorskip("open_clip", reason="the extra vidgen[captions] is not installed")
+
+WIDTH = 32
+CONFIG = {
+    "embed_dim": WIDTH,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": WIDTH, "head_width": 16, "patch_size": 16,
+                   "attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
+    "text_cfg": {"context_length": 76, "vocab_size": 49408, "width": WIDTH, "heads": 2, "layers": 1,
+                 "embed_cls": True, "output_tokens": True},
+    "multimodal_cfg": {"context_length": 76, "vocab_size": 49408, "width": WIDTH, "heads": 2, "layers": 1,
+                       "attn_pooler_heads": 2},
+    "custom_text": True,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Writes checkpoints of seeds; their last layer is scaled so that different pictures get different words."""
+    folder = tmp_path_factory.mktemp("coca")
+    (folder / "coca_tiny.json").write_text(json.dumps(CONFIG))
+    open_clip.add_model_config(folder)
+
+    def write(seed):
+        file = folder / f"{seed}.pt"
+        if not file.exists():
+            torch.manual_seed(seed)
+            model = open_clip.create_model("coca_tiny")
+            with torch.no_grad():
+                for weight in model.parameters():
+                    weight.add_(0.5 * torch.randn_like(weight))
+            torch.save(model.state_dict(), file)
+        return CaptionerSettings(model="coca_tiny", weights=str(file), tokens=8)
+
+    return write
+
+
+def pictures(count=11):
+    return list(np.random.default_rng(0).integers(0, 256, (count, 40, 56, 3), dtype=np.uint8))
+
+
+def test_each_word_is_the_likeliest_after_those_before_it(checkpoint):
+    settings = checkpoint(0)
+    model, _, transform = open_clip.create_model_and_transforms("coca_tiny", pretrained=settings.weights)
+    model.eval()
+    tokenizer = open_clip.get_tokenizer("coca_tiny")
+    said = open_captioner(settings).caption(pictures(3))
+    for picture, caption in zip(pictures(3), said, strict=True):
+        words = [49406]
+        with torch.no_grad():
+            while len(words) < settings.tokens and words[-1] != 49407:
+                out = model(transform(Image.fromarray(picture))[None], torch.tensor([words]), output_labels=False)
+                words.append(int(out["logits"][0, -1].argmax()))
+        kept = [word for word in words[1:] if word < 49406]
+        assert caption == " ".join(tokenizer.decode(kept).split())
+    assert len(set(said)) > 1
+
+
+def test_a_caption_does_not_depend_on_the_pictures_beside_it(checkpoint):
+    captioner = open_captioner(checkpoint(0))
+    assert captioner.caption(pictures()) == [captioner.caption([picture])[0] for picture in pictures()]
+
+
+def test_the_digest_is_of_the_bytes_of_the_weights_and_of_what_else_changes_a_caption(checkpoint, tmp_path):
+    one = checkpoint(0)
+    moved = tmp_path / "moved.pt"
+    moved.write_bytes(Path(one.weights).read_bytes())
+    assert digest(one) == digest(one.model_copy(update={"weights": str(moved)}))
+    others = [checkpoint(1), one.model_copy(update={"tokens": 9}), one.model_copy(update={"weights": "a_tag"})]
+    assert len({digest(one), *map(digest, others)}) == 4
+
+
+def test_wrong_weights_and_wrong_models_get_a_sentence(checkpoint, tmp_path):
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes(b"not a checkpoint")
+    for weights in (str(broken), "no_such_tag", str(tmp_path / "gone.pt")):
+        with pytest.raises(VidgenError, match="cannot be read as a coca_tiny"):
+            open_captioner(checkpoint(0).model_copy(update={"weights": weights}))
+    with pytest.raises(VidgenError, match="Did you mean 'coca_ViT-L-14'"):
+        open_captioner(CaptionerSettings(model="coca_ViT-L14", weights="x"))
+
+
+class Here:
+    """Runs tasks in this process, and counts the passes over sources by their function."""
+
+    def __init__(self):
+        self.ran = []
+
+    def map(self, function, items, *, deadline_s=0.0):
+        for item in items:
+            self.ran.append(function.func.__name__)
+            yield item, function(item)
+
+
+def test_only_clips_without_a_caption_are_captioned_and_only_once(checkpoint, tmp_path):
+    videos = tmp_path / "videos"
+    make(videos, count=4, seed=3)
+    first = min(videos.glob("*.vtt"))
+    first.unlink()
+    tables = Tables(tmp_path / "tables")
+    settings = DataSettings(captioner=checkpoint(0))
+    runner = Here()
+    prepare(videos, tables, settings, runner)
+    assert runner.ran.count("_caption_unit") == 1
+    said = {row["clip_id"]: row for row in tables.read("captions").to_pylist()}
+    clips = {row["clip_id"]: row["source_id"] for row in tables.read("clips", ["clip_id", "source_id"]).to_pylist()}
+    uris = {row["source_id"]: row["uri"] for row in tables.read("sources").to_pylist()}
+    assert said.keys() == clips.keys()
+    origins = {(uris[clips[clip]].startswith(first.stem), row["origin"]) for clip, row in said.items()}
+    assert origins == {(True, "coca"), (False, "vtt")}
+    assert all(row["caption"] for row in said.values())
+
+    again = Here()
+    prepare(videos, tables, settings, again)
+    assert again.ran == []
+    other = Here()
+    prepare(videos, tables, settings.model_copy(update={"captioner": checkpoint(1)}), other)
+    assert other.ran == ["_caption_unit"]
+    assert {row["clip_id"] for row in tables.read("captions").to_pylist()} == said.keys()
+
+
+def test_without_weights_a_clip_without_a_caption_is_dropped_for_that(tmp_path):
+    videos = tmp_path / "videos"
+    make(videos, count=4, seed=3)
+    min(videos.glob("*.vtt")).unlink()
+    tables = Tables(tmp_path / "tables")
+    prepared = prepare(videos, tables, DataSettings(), Here())
+    assert prepared.reasons["need_caption"] > 0
+    assert set(tables.read("captions")["origin"].to_pylist()) == {"vtt"}
