@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check
+.PHONY: setup demo test test-slow check bench bench-data bench-train
 setup: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -29,3 +29,13 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_architecture.py
+
+# What takes minutes: kill and resume, a cron that fires. Needs nothing beyond `make setup`.
+test-slow: setup
+	$(BIN)/python -m pytest -m "slow"
+
+# Measurements; each writes a file under .bench.
+bench: bench-data bench-train
+
+bench-data bench-train: setup
+	$(BIN)/python -m tests.bench.$(subst -,_,$@)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vidgen_core.clip import parse_rate
+from vidgen_core.evaluation.curves import charts
 from vidgen_core.evaluation.evaluate import Evaluation
 
 __all__ = ["PageData", "render"]
 
 _SIDE_PX = 128
-_CHART = (420, 150)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def render(data: PageData) -> str:
     )
     return environment.get_template("page.html.j2").render(
         data=data,
-        charts=[chart for name, rows in data.histories.items() for chart in _charts(name, rows)],
+        charts=[chart for name, rows in data.histories.items() for chart in charts(name, rows)],
         made=list(zip(map(lambda clip: _animation(clip, data.frame_rate), data.made), data.prompts, strict=False)),
         real=list(zip(map(lambda clip: _animation(clip, data.frame_rate), data.real), data.captions, strict=False)),
         truth=_truth(data.evaluation),
@@ -73,32 +73,6 @@ def _animation(clip: NDArray[np.uint8], rate: str) -> str:
         stream, "WEBP", save_all=True, append_images=frames[1:], duration=duration_ms, loop=0, quality=85, method=3
     )
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
-
-
-def _charts(name: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One line chart a loss: training and held-out."""
-    curves = [key for key in _names(rows) if key.startswith("train/loss/") or key == "held_out/loss"]
-    charts = []
-    for key in curves:
-        points = [(row["step"], row[key]) for row in rows if key in row]
-        if len(points) > 1:
-            label = f"{name}: {'held-out' if key.startswith('held_out') else 'training'} loss"
-            charts.append({"label": label, "first": points[0][1], "last": points[-1][1], "steps": points[-1][0],
-                           "path": _line(points), "size": _CHART})  # fmt: skip
-    return charts
-
-
-def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(key for row in rows for key in row))
-
-
-def _line(points: Sequence[tuple[float, float]]) -> str:
-    """Points of an SVG polyline, values on a logarithmic axis."""
-    steps, values = np.array(points, float).T
-    heights = np.log10(np.clip(values, 1e-9, None))
-    across = (steps - steps[0]) / max(np.ptp(steps), 1e-9) * _CHART[0]
-    up = (1 - (heights - heights.min()) / max(float(np.ptp(heights)), 1e-9)) * (_CHART[1] - 8) + 4
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, up, strict=True))
 
 
 def _truth(evaluation: Evaluation) -> list[dict[str, Any]]:

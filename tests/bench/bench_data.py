@@ -1,0 +1,74 @@
+"""CPU seconds of the analysis of videos against the ffmpeg program, which only decodes them.
+
+Run it with `python -m tests.bench.bench_data`. Videos are those of the folder VIDGEN_BENCH_VIDEOS, or sample videos.
+"""
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import imageio_ffmpeg
+
+from data_prep.analyze import analyze
+from data_prep.decode import Undecodable
+from data_prep.samples import make
+from data_prep.settings import DataSettings
+from data_prep.sources import Source, identify, list_files
+from tests.bench.interleave import cpu_seconds, interleave, ratio, report, summary
+
+ROUNDS = 3
+LARGEST_BYTES = 4_000_000
+
+
+def main() -> None:
+    """Measure and write .bench/data.json."""
+    given = os.environ.get("VIDGEN_BENCH_VIDEOS")
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(given or made)
+        if not given:
+            make(folder, count=24, seed=0)
+        sources, frames = _decodable(folder)
+        ways = {
+            "analyze": lambda: cpu_seconds(lambda: [analyze(source, DataSettings()) for source in sources]),
+            "ffmpeg_null": lambda: cpu_seconds(lambda: [_decode(source.file) for source in sources]),
+        }
+        measured = interleave(ways, rounds=ROUNDS)
+        hours = sum(frames) / 3600
+        report(
+            "data",
+            {
+                "videos": "given" if given else "samples",
+                "files": len(sources),
+                "hours": hours,
+                "cpu_s": {name: summary(values) for name, values in measured.items()},
+                "prepare_over_null": ratio(measured, "analyze", over="ffmpeg_null"),
+                "index_hours_per_core_second": summary([hours / value for value in measured["analyze"]]),
+            },
+        )
+
+
+def _decodable(folder: Path) -> tuple[list[Source], list[float]]:
+    """The sources that decode, and their lengths in seconds."""
+    found: list[Source] = []
+    lengths: list[float] = []
+    for source in identify(list_files(folder), folder):
+        if source.file.stat().st_size > LARGEST_BYTES:
+            continue
+        try:
+            lengths.append(analyze(source, DataSettings()).source["duration_s"])
+        except Undecodable:
+            continue
+        found.append(source)
+    return found, lengths
+
+
+def _decode(file: Path) -> None:
+    """Decode the video on one thread and throw it away, as `ffmpeg -f null` does."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "quiet", "-nostdin", "-threads", "1", "-i", str(file)]
+    # Some files are damaged: ffmpeg then ends with an error after it has decoded what it could.
+    subprocess.run([*command, "-map", "0:v:0", "-threads", "1", "-f", "null", "-"], check=False)
+
+
+if __name__ == "__main__":
+    main()
