@@ -38,7 +38,7 @@ def main() -> None:
         if app(standalone_mode=False) == 130:
             raise KeyboardInterrupt
     except typer.Exit as error:
-        sys.exit(error.exit_code)
+        _leave("", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _leave("Stopped. The same command goes on from here.", 130)
     except StageCrashedError as error:
@@ -49,6 +49,7 @@ def main() -> None:
         if sentence is None:
             raise
         _leave(sentence, MISTAKE_EXIT)
+    _leave("", 0)
 
 
 def _sentence(error: Exception) -> str | None:
@@ -200,10 +201,12 @@ def _tell(value: Any, as_json: bool) -> None:
 
 
 def _leave(sentence: str, code: int) -> None:
-    _err.print(sentence, style="bold", markup=False, soft_wrap=True)
+    if sentence:
+        _err.print(sentence, style="bold", markup=False, soft_wrap=True)
+    sys.stdout.flush()
     sys.stderr.flush()
-    # Threads of libraries must not keep a stopped command alive.
-    os._exit(code) if code == 130 else sys.exit(code)
+    # Threads of libraries must not keep an ended command alive: Prefect's wait for a server that is gone.
+    os._exit(code)
 
 
 if __name__ == "__main__":

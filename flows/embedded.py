@@ -21,6 +21,7 @@ from flows.launch.local import Guarded
 __all__ = ["prefect_server", "quiet_environment"]
 
 START_TIMEOUT_S = 180.0
+HAND_OVER_S = 5.0
 
 
 def quiet_environment(home: Home) -> dict[str, str]:
@@ -65,9 +66,17 @@ def prefect_server(home: Home) -> Iterator[None]:
 
         _wait_until_healthy(server, api, home)
         yield
+        _hand_over_events()
     finally:
         os.environ.pop("PREFECT_API_URL", None)
         server.stop()
+
+
+def _hand_over_events() -> None:
+    """Send what Prefect's client still holds while there is a server to take it: states of task runs travel so."""
+    from prefect.events.worker import EventsWorker
+
+    EventsWorker.drain_all(timeout=HAND_OVER_S)
 
 
 def _free_port() -> int:

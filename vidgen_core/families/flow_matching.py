@@ -52,7 +52,7 @@ class Config(Frozen):
     @classmethod
     def tiny(cls) -> "Config":
         """Learns the sample videos on a laptop in minutes."""
-        return cls(network=factorized_dit.Config(stem_channels=64), time_shift=6.0)
+        return cls(network=factorized_dit.Config(stem_channels=64), time_shift=5.0)
 
     @classmethod
     def base(cls) -> "Config":
