@@ -17,7 +17,7 @@ RECIPE ?= $(if $(VIDEOS),real.tiny,shapes.demo)
 HOME_DIR ?= .vidgen
 demo: setup
 ifeq ($(VIDEOS),)
-	$(BIN)/vidgen videos make $(HOME_DIR)/videos --count 480
+	$(BIN)/vidgen videos make $(HOME_DIR)/videos --count 320
 endif
 	$(BIN)/vidgen run --recipe $(RECIPE) --home $(HOME_DIR) --videos $(or $(VIDEOS),$(HOME_DIR)/videos)
 

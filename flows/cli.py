@@ -35,12 +35,12 @@ def main() -> None:
     """The console script."""
     try:
         # An interrupt comes back as the code that a shell expects of it, and not as an exception.
-        if app(standalone_mode=False) == 130:
+        if app(standalone_mode=False) == 128 + signal.SIGINT:
             raise KeyboardInterrupt
     except typer.Exit as error:
         _leave("", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        _leave("Stopped. The same command goes on from here.", 130)
+        _leave("Stopped. The same command goes on from here.", _stop.code)
     except StageCrashedError as error:
         _leave(str(error), 1)
     except Exception as error:
@@ -185,15 +185,23 @@ def _launch(stage: str, recipe: str, videos: Path, home_dir: Path, changes: list
     _out.print(table(results))
 
 
-def _stop(_number: int, _frame: object) -> None:
+class _Stop:
     """Stop the stage at once, and ourselves soon: a client of Prefect may wait for its server without an end.
 
     Leaving is safe at any time, because the guards end all that we started when we are gone.
     """
-    timer = threading.Timer(_LEAVE_AFTER_S, os._exit, (130,))
-    timer.daemon = True
-    timer.start()
-    raise KeyboardInterrupt
+
+    code = 128 + signal.SIGINT
+
+    def __call__(self, number: int, _frame: object) -> None:
+        self.code = 128 + number
+        timer = threading.Timer(_LEAVE_AFTER_S, os._exit, (self.code,))
+        timer.daemon = True
+        timer.start()
+        raise KeyboardInterrupt
+
+
+_stop = _Stop()
 
 
 def _tell(value: Any, as_json: bool) -> None:

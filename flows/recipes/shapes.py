@@ -26,12 +26,12 @@ def demo() -> Recipe:
         data=DataSettings(),
         codec=CodecChoice(name="causal_vae", size="tiny"),
         codec_training=TrainSettings(
-            steps=400, batch=32, learning_rate=2e-3, warmup_steps=30, held_out_every=100, checkpoint_every=100, **common
+            steps=300, batch=32, learning_rate=2e-3, warmup_steps=30, held_out_every=100, checkpoint_every=100, **common
         ),
         text=TextChoice(name="hashed_words", size="tiny"),
         family=FamilyChoice(name="flow_matching", size="tiny"),
         training=TrainSettings(
-            steps=2100, batch=32, learning_rate=1.5e-3, warmup_steps=50, optimizer="muon", held_out_every=100,
+            steps=2150, batch=32, learning_rate=1.5e-3, warmup_steps=50, optimizer="muon", held_out_every=100,
             checkpoint_every=100, **common,
         ),
         sampling=Sampling(sampler="heun", steps=12, guidance=2.5),

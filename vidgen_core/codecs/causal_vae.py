@@ -51,7 +51,7 @@ class Config(Frozen):
     time_levels: int = 1
     patch_px: int = 4
     blocks: int = 1
-    divergence_weight: float = 1e-4
+    divergence_weight: float = 1e-3
 
     @classmethod
     def tiny(cls) -> "Config":

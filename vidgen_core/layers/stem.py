@@ -53,19 +53,29 @@ class ConvStem(nn.Module):
 
 
 class ConvHead(nn.Module):
-    """What the transformer put out, beside the stem's features, to a prediction; it starts as zero."""
+    """What the transformer put out, beside the stem's features, to a prediction; it starts as zero.
+
+    A share of the noisy input, learned as a function of the noise time, is added: where there is little noise the
+    prediction is the input but for a correction, which no stack of layers copies as exactly.
+    """
 
     def __init__(self, channels: int, out_channels: int, condition_dim: int) -> None:
         super().__init__()
         self.join = SpaceConv(2 * channels, channels)
         self.block = ConditionedBlock(channels, condition_dim)
         self.conv_out = SpaceConv(channels, out_channels)
-        for values in self.conv_out.parameters():
+        self.input_share = nn.Sequential(nn.SiLU(), nn.Linear(condition_dim, out_channels))
+        for values in (*self.conv_out.parameters(), *self.input_share.parameters()):
             nn.init.zeros_(values)
 
     def forward(
-        self, tokens: Features, features: Features, condition: Condition
+        self,
+        tokens: Features,
+        features: Features,
+        condition: Condition,
+        x: Float[Tensor, "batch out_channels frames height width"],
     ) -> Float[Tensor, "batch out_channels frames height width"]:
-        """Two times [B, T, H, W, channels] to [B, C, T, H, W]."""
+        """Two times [B, T, H, W, channels] and the noisy input [B, C, T, H, W] to [B, C, T, H, W]."""
         joined = self.block(self.join(torch.cat([tokens, features], dim=-1)), condition)
-        return self.conv_out(F.silu(joined)).permute(0, 4, 1, 2, 3)
+        share = self.input_share(condition).transpose(1, 2)[..., None, None]
+        return self.conv_out(F.silu(joined)).permute(0, 4, 1, 2, 3) + share * x

@@ -118,7 +118,7 @@ class FactorizedDiT(nn.Module):
         features = self.stem(x, condition)
         patches = patchify(features.permute(0, 4, 1, 2, 3), self.config.patch)
         drawn = unpatchify(self._transform(patches, condition, context), self.config.patch)
-        return self.head(drawn.permute(0, 2, 3, 4, 1), features, condition)
+        return self.head(drawn.permute(0, 2, 3, 4, 1), features, condition, x)
 
     def hidden_matrices(self) -> frozenset[str]:
         """Names of the weight matrices between hidden layers: neither at an end of the network nor read by a norm."""

@@ -64,7 +64,7 @@ def test_hidden_matrices_are_matrices_and_neither_end_is_one(network):
     weights = dict(network.named_parameters())
     hidden = network.hidden_matrices()
     assert {weights[name].ndim for name in hidden} == {2}
-    ends = ("embed.", "to_out.", "time.", "text_", "stem.conv_in", "head.conv_out", "modulation")
+    ends = ("embed.", "to_out.", "time.", "text_", "stem.conv_in", "head.conv_out", "head.input_share")
     assert not [name for name in hidden for end in ends if name.startswith(end) or ".modulation" in name]
     assert sum(weights[name].numel() for name in hidden) > 0.4 * sum(weight.numel() for weight in weights.values())
 
