@@ -46,9 +46,10 @@ COLORS: dict[str, tuple[int, int, int]] = {
 DIRECTIONS: dict[str, tuple[int, int]] = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 BOUNCES: dict[str, tuple[int, int]] = {"left and right": (1, 0), "up and down": (0, 1)}
 # Ranges (low, high). Sizes and speeds leave a gap, so that a word is never a matter of taste; the largest and quickest
-# shape still crosses the picture in no less than 30 frames of 24 a second.
-RADII: dict[str, tuple[float, float]] = {"small": (4.4 / 32, 5.0 / 32), "large": (5.9 / 32, 6.5 / 32)}
-SPEEDS: dict[str, tuple[float, float]] = {"slow": (7.2 / 32, 8.8 / 32), "quick": (12.0 / 32, 13.2 / 32)}  # per second
+# shape still crosses the picture in no less than 30 frames of 24 a second. At 32 pixels the corners that make a square
+# of a circle are a pixel each: smaller shapes are told apart by the checker, but hardly by a small model in minutes.
+RADII: dict[str, tuple[float, float]] = {"small": (5.4 / 32, 6.0 / 32), "large": (7.0 / 32, 7.6 / 32)}
+SPEEDS: dict[str, tuple[float, float]] = {"slow": (6.4 / 32, 7.4 / 32), "quick": (9.8 / 32, 10.8 / 32)}  # per second
 _ADVERBS = {"slow": "slowly", "quick": "quickly"}
 
 # Half sides relative to the radius, chosen so that areas are close and the size of a shape does not give away its kind.

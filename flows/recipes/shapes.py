@@ -8,6 +8,7 @@ from typing import Any
 from data_prep.settings import DataSettings
 from flows.recipes.recipe import CodecChoice, FamilyChoice, Recipe, TextChoice
 from vidgen_core.evaluation.settings import EvaluationSettings
+from vidgen_core.registry.settings import GateSettings
 from vidgen_core.sampling import Sampling
 from vidgen_core.training.settings import TrainSettings
 
@@ -35,6 +36,7 @@ def demo() -> Recipe:
             checkpoint_every=100, **common,
         ),
         sampling=Sampling(sampler="heun", steps=12, guidance=2.5),
+        gate=GateSettings(min_color=0.8, min_shape=0.6, min_direction=0.7),
     )  # fmt: skip
 
 
@@ -52,5 +54,6 @@ def tiny() -> Recipe:
             "training": recipe.training.model_copy(update={**small, **lean}),
             "sampling": Sampling(sampler="euler", steps=2, guidance=1.0),
             "evaluation": EvaluationSettings(samples=8, truth_prompts=6),
+            "gate": GateSettings(),
         }
     )

@@ -1,5 +1,7 @@
 """A trained generator to numbers that can be compared, and pictures to look at."""
 
+from pathlib import Path
+
 import numpy as np
 
 from data_prep.tables import Tables
@@ -16,13 +18,12 @@ __all__ = ["run"]
 
 def run(spec: Spec, progress: ProgressFile) -> StageResult:
     """Measure against the held-out clips; where there are too few, against those learned from, and say so."""
-    from pathlib import Path
-
     trained, release = spec.result("train").facts, spec.result("latents").facts["release"]
     tables = Tables(spec.home.tables_dir)
     clips = tables.read("clips", ["clip_id", "split", "media"]).to_pylist()
     said = {row["clip_id"]: row["caption"] for row in tables.read("captions").to_pylist()}
     held = sorted((row for row in clips if row["split"] == "held_out"), key=lambda row: row["clip_id"])
+    kept_apart = bool(held)
     if not held:
         held = sorted(clips, key=lambda row: row["clip_id"])
     held = held[: max(spec.recipe.evaluation.samples, 64)]
@@ -46,7 +47,7 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
     real_shares = _shares(result.truth_real)
     for name, share in _shares(result.truth).items():
         rows.append(Row(name=f"{name} right", note=f"{share:.1%} (checker on real clips {real_shares[name]:.1%})"))
-    facts = {"prompts": prompts[:24], "captions": captions[:24], "not_run": result.not_run}
+    facts = {"prompts": prompts[:24], "captions": captions[:24], "held_out": kept_apart}
     return StageResult(stage="evaluate", rows=tuple(rows), facts=facts)
 
 

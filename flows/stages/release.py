@@ -64,6 +64,11 @@ def _page(spec: Spec, evaluation: Evaluation, version: Version, decision: Decisi
             "run": spec.run_key,
             "data release": release.digest,
             "model": evaluation.model,
-            **{f"{stage}, seconds": f"{result.seconds:.1f}" for stage, result in results.items()},
+            "seed": str(spec.recipe.training.seed),
         },
+        held_out=facts["evaluate"]["held_out"],
+        wanted=spec.recipe.gate.wanted,
+        seconds={stage: result.seconds for stage, result in results.items()},
+        notes=facts["train"]["notes"],
+        recipe=spec.recipe.model_dump_json(indent=2),
     )

@@ -1,35 +1,51 @@
 """The page: one HTML file that says what went in, what was kept, how it learned, what it reaches, and shows it."""
 
-import base64
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
-from PIL import Image
 
-from vidgen_core.clip import parse_rate
+from vidgen_core.evaluation import wording
 from vidgen_core.evaluation.curves import charts
+from vidgen_core.evaluation.distances import Measurement
 from vidgen_core.evaluation.evaluate import Evaluation
+from vidgen_core.evaluation.pictures import Picture, picture
+from vidgen_core.evaluation.truth import Share
 
 __all__ = ["PageData", "render"]
 
-_SIDE_PX = 128
+NOT_MEASURED = "not measured"
+_STRIP_PX = 200  # width of the little drawing of an interval
+_FIGURES = 4  # significant ones
+_OF_FILES = ("files", "sources committed", "sources rejected")  # the funnel's steps before clips are counted
+# Characters that HTML has no place for, not even escaped.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class PageData:
-    """All that the page shows.
+    """All that the page shows; what has a default may be unknown, and is then left out.
 
     Attributes:
+        title: The model and its version.
+        promoted, reasons: What the gate decided, and why, in sentences.
         funnel: (step, count) from files to clips.
         rejects: Reason -> count.
         histories: Logged rows of each training, {"step": ..., name: value}.
-        made, real: Clips uint8 [N, T, H, W, 3], with `prompts` and `captions`.
-        facts: Digests and durations.
+        evaluation: What was measured.
+        made, real: Clips uint8 [N, T, H, W, 3], with `prompts` and `captions`; an empty caption is none.
+        frame_rate: Of the clips, a fraction.
+        facts: Where the version came from: digests, code, seeds, versions of libraries.
+        held_out: Whether the real clips were kept from training.
+        wanted: Aspect of the exact checks -> the least share that the gate asks for.
+        seconds: Stage -> how long it took.
+        notes: What the trainings said to the user, in sentences.
+        recipe: The whole recipe as text.
 
     """
 
@@ -46,41 +62,219 @@ class PageData:
     captions: Sequence[str]
     frame_rate: str
     facts: Mapping[str, str]
+    held_out: bool | None = None
+    wanted: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    recipe: str = ""
 
 
 def render(data: PageData) -> str:
-    """The page as text; it refers to nothing outside itself."""
+    """The page as text; it refers to nothing outside itself, and needs no script."""
     environment = Environment(
         loader=PackageLoader("vidgen_core.evaluation", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("page.html.j2").render(
+    environment.filters |= {"aligned": _aligned, "percent": _percent}
+    text = environment.get_template("page.html.j2").render(
         data=data,
+        tiles=_tiles(data),
+        groups=_groups(data),
+        aspects=_aspects(data),
+        distances=[_distance(one) for one in data.evaluation.distances],
+        held_out=_held_out(data),
         charts=[chart for name, rows in data.histories.items() for chart in charts(name, rows)],
-        made=list(zip(map(lambda clip: _animation(clip, data.frame_rate), data.made), data.prompts, strict=False)),
-        real=list(zip(map(lambda clip: _animation(clip, data.frame_rate), data.real), data.captions, strict=False)),
-        truth=_truth(data.evaluation),
-        most=max((count for _, count in data.funnel), default=1) or 1,
+        funnel=_funnel(data.funnel),
+        rejects=_rejects(data),
+        seconds=_bars([(wording.named(name), value) for name, value in data.seconds.items()]),
+        clip_facts=_clip_facts(data),
+        not_run={wording.named(name): why for name, why in data.evaluation.not_run.items() if name != "truth"},
     )
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def _animation(clip: NDArray[np.uint8], rate: str) -> str:
-    """A clip [T, H, W, 3] as the data URI of an animated WebP, small clips enlarged without smoothing."""
-    factor = max(1, _SIDE_PX // clip.shape[1])
-    frames = [Image.fromarray(frame.repeat(factor, 0).repeat(factor, 1)) for frame in clip]
-    stream = io.BytesIO()
-    duration_ms = round(1000 / parse_rate(rate))
-    frames[0].save(
-        stream, "WEBP", save_all=True, append_images=frames[1:], duration=duration_ms, loop=0, quality=85, method=3
-    )
-    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+def _measured(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
-def _truth(evaluation: Evaluation) -> list[dict[str, Any]]:
-    if evaluation.truth is None or evaluation.truth_real is None:
-        return []
-    names = {"one_shape": "one shape", "color": "color", "shape": "shape", "direction": "direction",
-             "straight": "straight line"}  # fmt: skip
+def _decimals(values: Iterable[float | None]) -> int:
+    """Digits after the point that give the largest of the values its significant figures."""
+    sizes = [abs(value) for value in values if value is not None and math.isfinite(value) and value]
+    return min(8, max(0, _FIGURES - 1 - math.floor(math.log10(max(sizes))))) if sizes else _FIGURES - 1
+
+
+def _number(value: float | None, decimals: int | None = None) -> str:
+    if value is None or not math.isfinite(value):
+        return NOT_MEASURED
+    return f"{value:,.{_decimals([value]) if decimals is None else decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _percent(share: float | None, decimals: int = 1) -> str:
+    return NOT_MEASURED if not _measured(share) else f"{_number(100 * (share or 0.0), decimals)}\N{NO-BREAK SPACE}%"
+
+
+def _aligned(numbers: Sequence[str]) -> list[tuple[str, str, int]]:
+    """A column as (before the point, the point and behind, widest such part in characters)."""
+    parts = [number.partition(".") for number in numbers]
+    widest = max((len(point + behind) for _, point, behind in parts), default=0)
+    return [(before, point + behind, 0 if before == NOT_MEASURED else widest) for before, point, behind in parts]
+
+
+def _tiles(data: PageData) -> list[dict[str, str]]:
+    """The figures to read first; only those that were measured."""
+    tiles = []
+    if data.funnel:
+        (first, files), (last, clips) = data.funnel[0], data.funnel[-1]
+        tiles.append({"name": f"{last} from {files:,} {first}", "value": f"{clips:,}", "note": ""})
+    truth = data.evaluation.truth
+    for aspect in ("color", "shape", "direction") if truth else ():
+        share = getattr(truth, aspect)
+        if share.total:
+            note = f"{share.right} of {share.total} generated clips"
+            tiles.append({"name": f"{aspect} as the prompt says", "value": _percent(share.value, 0), "note": note})
+    if not truth and (one := data.evaluation.distance("rfd")) and _measured(one.value):
+        tiles.append({"name": "random-feature Frechet distance", "value": _number(one.value),
+                      "note": f"real against real: {_number(one.floor)}"})  # fmt: skip
+    if _measured(loss := data.evaluation.held_out.get("loss")):
+        tiles.append({"name": "held-out loss", "value": _number(loss), "note": ""})
+    if _measured(seconds := data.evaluation.seconds_per_clip):
+        tiles.append({"name": "to generate a clip", "value": f"{_number(seconds)}\N{NO-BREAK SPACE}s", "note": ""})
+    return tiles
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A clip with its words; `of` says what made it."""
+
+    of: str
+    words: str
+    picture: Picture
+
+
+def _shown(of: str, clips: NDArray[np.uint8], words: Sequence[str], frame_rate: str) -> list[_Shown]:
     return [
-        {"name": label, "made": getattr(evaluation.truth, name), "real": getattr(evaluation.truth_real, name)}
-        for name, label in names.items()
+        _Shown(of, text.strip(), picture(clip, frame_rate)) for clip, text in zip(clips, words, strict=False)
+    ]  # fmt: skip
+
+
+def _groups(data: PageData) -> list[dict[str, Any]]:
+    """Clips under headings: by caption where generated clips answer the real ones, otherwise those and these."""
+    made = _shown("generated", data.made, data.prompts, data.frame_rate)
+    real = _shown("real", data.real, data.captions, data.frame_rate)
+    captions = {shown.words for shown in real}
+    if made and real and all(shown.words in captions for shown in made):
+        words = dict.fromkeys(shown.words for shown in (*made, *real))
+        return [{"words": text, "clips": [one for one in (*real, *made) if one.words == text]} for text in words]
+    titles = {True: "Real, kept from training", False: "Real, also learned from", None: "Real"}
+    return [{"title": "Generated", "clips": made}, {"title": titles[data.held_out], "clips": real}]
+
+
+def _clip_facts(data: PageData) -> str:
+    """Size, length and rate of the clips on the page."""
+    clips = data.made if len(data.made) else data.real
+    if not len(clips):
+        return ""
+    _, frames, height_px, width_px, _ = clips.shape
+    return f"{frames} frames of {width_px} \N{MULTIPLICATION SIGN} {height_px} pixels, {data.frame_rate} a second"
+
+
+def _strip(marks: Mapping[str, float | None], low: float, high: float) -> dict[str, float]:
+    """Places of figures on a line from `low` to `high`, in the strip's pixels; what was not measured has none."""
+    span = high - low or 1.0
+    return {
+        name: round(4 + (min(high, max(low, value)) - low) / span * (_STRIP_PX - 8), 1)
+        for name, value in marks.items()
+        if value is not None and math.isfinite(value)
+    }
+
+
+def _aspects(data: PageData) -> list[dict[str, Any]]:
+    """Rows of the exact checks, with the checker's own on real clips."""
+    truth, truth_real = data.evaluation.truth, data.evaluation.truth_real
+    rows: list[dict[str, Any]] = []
+    for name in type(truth).model_fields if truth else ():
+        made, real = getattr(truth, name), getattr(truth_real, name, None)
+        if not isinstance(made, Share):
+            continue
+        title, meaning = wording.ASPECTS.get(name, (wording.named(name), ""))
+        low, high = (made.low, made.high) if made.total else (None, None)
+        wanted = data.wanted.get(name)
+        marks = {"value": made.value, "low": low, "high": high, "wanted": wanted}
+        rows.append({"title": title, "meaning": meaning, "made": made, "low": low, "high": high, "real": real,
+                     "wanted": wanted, "strip": _strip(marks, 0.0, 1.0)})  # fmt: skip
+    return rows
+
+
+def _distance(one: Measurement) -> dict[str, Any]:
+    kind, _, protocol = one.name.partition("@")
+    title, meaning = wording.DISTANCES.get(kind, (wording.named(kind), "Between generated and real clips."))
+    marks = {"value": one.value, "low": one.low, "high": one.high, "wanted": one.floor}
+    known = [value for value in marks.values() if math.isfinite(value)]
+    decimals = _decimals(known)
+    numbers = {"value": one.value, "low": one.low, "high": one.high, "floor": one.floor}
+    texts = {name: _number(value, decimals) for name, value in numbers.items()}
+    strip = _strip(marks, min([0.0, *known]), 1.05 * max([0.0, *known]))
+    return {**texts, "title": title, "meaning": meaning, "name": one.name, "protocol": one.protocol, "n": one.n,
+            "strip": strip}  # fmt: skip
+
+
+def _held_out(data: PageData) -> list[dict[str, str]]:
+    """Held-out figures of each training: the last, and the lowest loss on the way."""
+    rows = []
+    for training, history in data.histories.items():
+        for name in dict.fromkeys(name for row in history for name in row if name.startswith("held_out/")):
+            points = [(row[name], int(row["step"])) for row in history if name in row]
+            lowest = min((point for point in points if _measured(point[0])), default=None)
+            rows.append(_held_out_row(training, name.removeprefix("held_out/"), points[-1][0], lowest))
+    if not rows:
+        rows = [_held_out_row("generator", name, value, None) for name, value in data.evaluation.held_out.items()]
+    return rows
+
+
+def _held_out_row(training: str, name: str, last: float, lowest: tuple[float, int] | None) -> dict[str, str]:
+    if re.fullmatch(r"t[01]\.\d+", name):
+        title, meaning = f"At noise time {name[1:]}", "The loss where 0 is a clip and 1 is noise; lower is better."
+    else:
+        title, meaning = wording.HELD_OUT.get(name, (wording.named(name), ""))
+    told = f"{_number(lowest[0])} at step {lowest[1]:,}" if lowest and name == "loss" else ""
+    return {"training": training, "title": title, "meaning": meaning, "value": _number(last), "lowest": told}
+
+
+def _bars(rows: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
+    """Rows with their share of the largest, in percent."""
+    most = max((value for _, value in rows if _measured(value)), default=0) or 1
+    return [
+        {"name": name, "value": _number(value, 1), "share": round(100 * value / most, 1) if _measured(value) else 0}
+        for name, value in rows
+    ]
+
+
+def _funnel(rows: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+    """Steps of the funnel; files and candidate clips are counted apart, so each has the scale of its own kind."""
+    most = {True: 1, False: 1}
+    for name, count in rows:
+        most[name in _OF_FILES] = max(most[name in _OF_FILES], count)
+    steps = []
+    for place, (name, count) in enumerate(rows):
+        of_files = name in _OF_FILES
+        title, meaning = wording.FUNNEL.get(name, (wording.named(name), ""))
+        steps.append(
+            {
+                "title": title,
+                "meaning": meaning,
+                "count": f"{count:,}",
+                "share": round(100 * count / most[of_files], 1),
+                "lost": name.endswith(("rejected", "dropped")),
+                "apart": place > 0 and (rows[place - 1][0] in _OF_FILES) != of_files,
+            }
+        )
+    return steps
+
+
+def _rejects(data: PageData) -> list[dict[str, Any]]:
+    """Reasons with their counts and sentences, the most frequent first."""
+    ordered = sorted(data.rejects.items(), key=lambda pair: -pair[1])
+    bars = _bars([(reason, float(count)) for reason, count in ordered])
+    return [
+        {"reason": reason, "meaning": wording.REASONS.get(reason, ""), "count": f"{count:,}", "share": bar["share"]}
+        for (reason, count), bar in zip(ordered, bars, strict=True)
     ]

@@ -25,12 +25,12 @@ Floats = NDArray[np.float64]
 
 _LEAST_SATURATION = 60.0  # of 255, after smoothing; grounds stay below 20, a wanted shape is near 150
 _EDGE = 0.5  # of the shape's own saturation: where half of a pixel is covered
-_LEAST_AREA_PX = 14.0  # the smallest shape has 53
+_LEAST_AREA_PX = 14.0  # the smallest shape has 78
 _LEAST_STEADY = 0.75  # share of frames that must agree on how many shapes there are
 _OTHER_COLOR = 0.2  # share of a spot in a second color that makes it two shapes
 _LEAST_COLOR = 0.6  # share of the shape, over all frames, that must have its color
 _LEAST_FIT = 0.9  # of the variance of the picture that a template must explain; real clips have 0.96 and more
-_LEAST_TRAVEL_PX = 2.5  # over the clip; the slowest moving shape makes 7
+_LEAST_TRAVEL_PX = 2.5  # over the clip; the slowest moving shape makes 6
 _STEEPEST = 0.577  # of the travel may be across the main direction: 30 degrees
 _STRAIGHT_PX = 0.5
 _PATCH = 29  # grid of the averaged picture, in pixels of a clip 32 high
@@ -262,7 +262,7 @@ def _templates() -> tuple[list[str], Floats]:
     """Every shape in many sizes, blurs and small shifts, each of mean zero and length one: names and [K, pixels]."""
     names, rows = [], []
     shifts = (-0.3, 0.0, 0.3)
-    for shape, radius_px in itertools.product(scene.SHAPES, np.linspace(3.4, 7.6, 22)):
+    for shape, radius_px in itertools.product(scene.SHAPES, np.linspace(4.2, 8.8, 24)):
         for shift_x, shift_y in itertools.product(shifts, shifts):
             middle = (_PATCH / 2 + shift_x, _PATCH / 2 + shift_y)
             sharp = scene.coverage(shape, middle, radius_px / math.sqrt(scene.area(shape) / math.pi), _PATCH, _PATCH)

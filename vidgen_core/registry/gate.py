@@ -30,8 +30,7 @@ def _absolute(candidate: Evaluation, settings: GateSettings) -> list[str]:
     if not candidate.held_out or not all(math.isfinite(value) for value in candidate.held_out.values()):
         against.append("Its held-out objective is missing or not finite.")
     if candidate.truth is not None:
-        wanted = {"color": settings.min_color, "shape": settings.min_shape, "direction": settings.min_direction}
-        for aspect, least in wanted.items():
+        for aspect, least in settings.wanted.items():
             share = getattr(candidate.truth, aspect).value or 0.0
             if share < least:
                 against.append(

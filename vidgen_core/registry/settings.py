@@ -18,3 +18,9 @@ class GateSettings(Frozen):
     min_shape: float = 0.0
     min_direction: float = 0.0
     worst_ratio: float = 1.25
+
+    @property
+    def wanted(self) -> dict[str, float]:
+        """Aspect of the exact checks -> the least share that is asked for; what needs none is left out."""
+        least = {"color": self.min_color, "shape": self.min_shape, "direction": self.min_direction}
+        return {aspect: share for aspect, share in least.items() if share > 0}

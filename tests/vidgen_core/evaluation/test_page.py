@@ -1,5 +1,6 @@
 """The page says all it was given, as text, and loads nothing."""
 
+import html
 import re
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from vidgen_core.evaluation.distances import Measurement
 from vidgen_core.evaluation.evaluate import Evaluation
 from vidgen_core.evaluation.page import PageData, render
+from vidgen_core.evaluation.truth import Score, Share
 
 EVIL = '<script>alert("x")</script>'
 CLIPS = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16, 3), dtype=np.uint8)
@@ -34,10 +36,15 @@ def evaluation():
     )  # fmt: skip
 
 
+def words_of(text):
+    return html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"(?s)<style>.*?</style>", "", text)))
+
+
 def test_everything_given_is_on_it():
-    text = page()
+    text = words_of(page(seconds={"train": 61.25}, notes=["A note."], recipe='{"name": "shapes.demo"}'))
     given = ["shapes version 3", "Promoted to champion", "It is the first.", "1,234", "min_motion", "a red square"]
-    given += ["a blue circle", "1.2500", "0.7500", "random/1", "not of the sample world", "shapes.demo"]
+    given += ["a blue circle", "1.250", "1.500", "0.750", "random/1", "not of the sample world"]
+    given += ["shapes.demo", "61.2", "A note.", '{"name": "shapes.demo"}']
     assert [words for words in given if words not in text] == []
     assert "Not promoted" in page(promoted=False)
 
@@ -49,9 +56,9 @@ def test_text_of_users_is_text():
 
 def test_nothing_is_loaded_from_elsewhere():
     text = page()
-    assert re.findall(r'(?:src|href)="(?!data:)', text) == []
+    assert re.findall(r'(?:src|href)="(?!data:|#)', text) == []
     assert "http" not in re.sub(r"data:[^\"]*", "", text)
-    assert text.count("data:image/webp") == 3
+    assert text.count("data:image/webp") == 2 * 3  # in motion, and as four moments
 
 
 @pytest.mark.parametrize("missing", [{"histories": {}}, {"rejects": {}}, {"real": CLIPS[:0], "captions": []}])
@@ -59,3 +66,24 @@ def test_what_is_missing_leaves_a_page_that_still_reads(missing):
     text = page(**missing)
     assert "None" not in text
     assert "nan" not in re.sub(r"data:[^\"]*", "", text).lower()
+
+
+def test_it_says_whether_the_real_clips_were_learned_from():
+    assert "never learned from the real clips" in page(held_out=True)
+    assert "also learned from the real clips" in page(held_out=False)
+
+
+def test_a_generated_clip_stands_beside_the_real_one_of_its_caption():
+    text = words_of(page(prompts=["one", "two"], real=CLIPS, captions=["two", "one"]))
+    assert text.count("generated") >= 2
+    assert text.index("two") < text.index("one", text.index("two"))
+    assert "Generated beside" not in text
+
+
+def test_the_gate_is_told_where_it_asks_for_something():
+    share = Share.of(50, 64)
+    score = Score(one_shape=share, color=share, shape=share, direction=share, straight=share, foreign=0)
+    measured = evaluation().model_copy(update={"truth": score, "truth_real": score, "not_run": {}})
+    assert "The gate asks for 70" in words_of(page(evaluation=measured, wanted={"shape": 0.7}))
+    assert "The gate asks for" not in words_of(page(evaluation=measured))
+    assert "50 of 64" in words_of(page(evaluation=measured))

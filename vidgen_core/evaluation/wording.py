@@ -1,0 +1,64 @@
+"""What the page says about each number it may be given, in a sentence; a name that is not here stands for itself."""
+
+__all__ = ["ASPECTS", "DISTANCES", "FUNNEL", "HELD_OUT", "REASONS", "named"]
+
+# What a distance is, by the part of its name before the "@": a title, and what it measures.
+DISTANCES = {
+    "rfd": (
+        "Frechet distance, random features",
+        "How far apart the average and the spread of generated and real clips are, seen by a fixed network of random "
+        "convolutions. It is not FVD, and compares only with itself under the same protocol.",
+    ),
+    "rmmd": (
+        "Squared MMD, random features",
+        "Whether the same random features tell generated from real clips by more than average and spread. The estimate "
+        "is unbiased, so it can fall below zero where there is no difference.",
+    ),
+}
+ASPECTS = {
+    "one_shape": ("One shape", "There is exactly one colored spot, and it is a shape of the sample world."),
+    "color": ("Color", "It has the color that the prompt names."),
+    "shape": ("Shape", "It is the circle, square or triangle that the prompt names."),
+    "direction": ("Direction", "It goes where the prompt says; over prompts in which something moves."),
+    "straight": ("Straight line", "It moves evenly and on a straight line; over prompts in which something moves."),
+}
+# What a held-out figure is and where better lies, by name.
+HELD_OUT = {
+    "loss": ("Held-out loss", "The training's held-out objective; lower is better."),
+    "psnr_db": (
+        "Reconstruction, dB",
+        "Peak signal-to-noise ratio of decoded against original clips; higher is better.",
+    ),
+}
+FUNNEL = {
+    "files": ("Files", "found in the folder"),
+    "sources committed": ("Sources kept", "files that decode to pictures"),
+    "sources rejected": ("Sources rejected", "files that do not, or that are copies"),
+    "spans": ("Candidate clips", "stretches of one shot, as long as a clip"),
+    "captioned spans": ("Captioned", "candidates that the captioner described"),
+    "spans dropped": ("Candidates dropped", "stopped by a rule"),
+    "clips": ("Clips", "kept, cut and stored"),
+}
+REASONS = {
+    "crashed": "The process that worked on it died or took too long.",
+    "cut_failed": "The process that cut its source died or took too long.",
+    "duplicate": "The same bytes as another file.",
+    "empty_file": "The file has no bytes.",
+    "max_brightness": "Too bright on average.",
+    "min_brightness": "Too dark on average.",
+    "min_distinct_share": "Too few of its frames differ: it stands still, or its rate is too low.",
+    "min_keep_area": "Too little picture is left between the black bars.",
+    "min_motion": "Too little changes from frame to frame.",
+    "min_sharpness": "Too little fine detail.",
+    "need_caption": "It has no caption, and the recipe asks for one.",
+    "no_decoder": "There is no decoder for its video stream.",
+    "no_picture": "The file has no video stream.",
+    "no_picture_decoded": "Its video stream decodes to no picture.",
+    "not_a_video": "No decoder recognizes the file.",
+}
+
+
+def named(name: str) -> str:
+    """A name of the code as words: "min_motion" as "Min motion"."""
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
