@@ -224,9 +224,7 @@ def _ratio(text: str) -> float:
     return float(over) / float(under or 1)
 
 
-def _numbers(
-    spans: pa.Table, rule: Rule, threshold: float = 0.0
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _numbers(spans: pa.Table, rule: Rule, threshold: float = 0.0) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """A rule's scores, NaN where there is none, and where they pass; a table may be older than the score."""
     if rule.score not in spans.column_names:
         return np.full(len(spans), np.nan), np.zeros(len(spans), bool)

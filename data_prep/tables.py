@@ -23,7 +23,7 @@ from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 
-__all__ = ["SCHEMAS", "Part", "Release", "TableState", "Tables", "write_part"]
+__all__ = ["SCHEMAS", "Part", "Release", "TableState", "Tables", "ask", "write_part"]
 
 _SPAN_KEY = [("clip_id", pa.string()), ("source_id", pa.string())]
 SCHEMAS: Mapping[str, pa.Schema] = {
@@ -44,7 +44,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     ),
     "clips": pa.schema(
         [*_SPAN_KEY, ("split", pa.string()), ("frames", pa.int32()), ("height", pa.int32()), ("width", pa.int32()),
-         ("frame_rate", pa.string()), ("media", pa.binary()), ("media_sha256", pa.string())]
+         ("frame_rate", pa.string()), ("media", pa.binary()), ("media_sha256", pa.string()),
+         ("media_key", pa.string())]
     ),
     "captions": pa.schema([*_SPAN_KEY, ("caption", pa.string()), ("origin", pa.string()), ("split", pa.string())]),
     "generated_captions": pa.schema(
@@ -54,6 +55,10 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         [("level", pa.string()), ("source_id", pa.string()), ("clip_id", pa.string()), ("uri", pa.string()),
          ("stage", pa.string()), ("reason", pa.string()), ("value", pa.float64()), ("threshold", pa.float64()),
          ("message", pa.string()), ("attempts", pa.int32())]
+    ),
+    "retries": pa.schema([("source_id", pa.string()), ("stage", pa.string()), ("attempts", pa.int32())]),
+    "forgotten": pa.schema(
+        [("source_id", pa.string()), ("uri", pa.string()), ("day", pa.string()), ("releases", pa.string())]
     ),
 }  # fmt: skip
 
@@ -93,6 +98,16 @@ def write_part(file: Path, table: pa.Table, **options: object) -> None:
         fresh.replace(file)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def ask(sql: str, **tables: pa.Table) -> pa.Table:
+    """A SQL question over tables in memory, by their names."""
+    with duckdb.connect() as connection:
+        for name, table in tables.items():
+            connection.register(name, table)
+        answer = connection.sql(sql)
+        assert answer is not None, "not a question"
+        return answer.to_arrow_table()
 
 
 class Tables:

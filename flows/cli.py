@@ -48,7 +48,7 @@ def main() -> None:
         sentence = _sentence(error)
         if sentence is None:
             raise
-        _leave(sentence, MISTAKE_EXIT)
+        _leave(sentence, error.exit_code if isinstance(error, VidgenError) else MISTAKE_EXIT)
     _leave("", 0)
 
 
