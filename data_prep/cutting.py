@@ -4,7 +4,7 @@ A source's clips are one unit, keyed by which they are and how they are made. Wh
 takes over the rows of the old one whose media would come out the same, and both change places in one transaction.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -57,15 +57,15 @@ def cut_all(
     shop.run(units, partial(_cut_unit, tables=shop.tables, settings=settings), ("clips",))
 
 
-def reusable(unit: Unit, tables: Tables) -> dict[str, dict[str, Any]]:
+def reusable(unit: Unit, tables: Tables, columns: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
     """Rows by clip id of the units that this one replaces, as far as it wants the very same media."""
     wanted = {span["clip_id"]: span["media_key"] for span in unit.spans}
     found: dict[str, dict[str, Any]] = {}
     for key in unit.replaces:
-        file = pq.ParquetFile(tables.part_file("clips", key))
-        if "media_key" in file.schema_arrow.names:
-            rows = file.read().to_pylist()
-            found |= {row["clip_id"]: row for row in rows if wanted.get(row["clip_id"]) == row["media_key"]}
+        with pq.ParquetFile(tables.part_file("clips", key)) as file:
+            if "media_key" in file.schema_arrow.names:
+                rows = file.read(columns=columns).to_pylist()
+                found |= {row["clip_id"]: row for row in rows if wanted.get(row["clip_id"]) == row["media_key"]}
     return found
 
 
@@ -82,7 +82,7 @@ def _older(tables: Tables, units: set[str]) -> dict[str, tuple[str, ...]]:
     """Source -> units of its clips."""
     found: dict[str, tuple[str, ...]] = {}
     for key in sorted(units):
-        ids = pq.ParquetFile(tables.part_file("clips", key)).read(columns=["source_id"])["source_id"].to_pylist()
+        ids = tables.part("clips", key, ["source_id"])["source_id"].to_pylist()
         for source in ids[:1]:
             found[source] = (*found.get(source, ()), key)
     return found

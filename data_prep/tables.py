@@ -178,6 +178,11 @@ class Tables:
         chosen = list(columns) if columns else None
         return pa.concat_tables([pq.read_table(file, columns=chosen, partitioning=None) for file in files])
 
+    def part(self, name: str, unit: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows of one unit, also of one that has left the table, as long as its file is there."""
+        with pq.ParquetFile(self.part_file(name, unit)) as file:
+            return file.read(columns=list(columns) if columns else None)
+
     def query(self, sql: str) -> pa.Table:
         """DuckDB over the current files: each table is a view, a slash in its name an underscore. Reads only."""
         connection = duckdb.connect()
