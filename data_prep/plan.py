@@ -94,12 +94,12 @@ class _Looking(Tables):
         super().__init__(root)
         self._hidden: dict[str, set[str]] = {}
 
-    def files(self, name: str) -> list[Path]:
+    def files(self, name: str, version: int | None = None) -> list[Path]:
         """See `Tables`."""
         hidden = self._hidden.get(name, set())
-        return [file for file in super().files(name) if file.stem.removeprefix("part-") not in hidden]
+        return [file for file in super().files(name, version) if file.stem.removeprefix("part-") not in hidden]
 
-    def commit(self, name: str, schema: pa.Schema, parts: Sequence[Part], *, drop: Iterable[str] = ()) -> None:
+    def commit(self, name: str, schema: pa.Schema | None, parts: Sequence[Part], *, drop: Iterable[str] = ()) -> None:
         """Hide what would be dropped."""
         self._hidden.setdefault(name, set()).update(drop)
 

@@ -1,4 +1,4 @@
-"""Laws of the plan and of the cut: a plan is what then happens, nothing that is there is made again, losses have a budget."""
+"""Laws of plan and cut: a plan is what then happens, what is there is not made again, losses have a budget."""
 
 import shutil
 
