@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from vidgen_core.errors import did_you_mean
 from vidgen_core.frozen import Frozen
 
-__all__ = ["RULES", "Reason", "Rule", "Select", "Verdicts", "decide", "judge", "measured", "resolve"]
+__all__ = ["RULES", "Reason", "Rule", "Select", "Verdicts", "decide", "judge", "measured", "resolve", "scores"]
 
 
 class Rule(NamedTuple):
@@ -148,7 +148,7 @@ def resolve(spans: pa.Table, select: Select) -> Select:
     changed: dict[str, float] = {}
     for rule in RULES:
         share, fixed = select.drop_share.get(rule.name, 0.0), getattr(select, rule.name)
-        values = np.sort(_numbers(spans, rule)[0])
+        values = np.sort(scores(spans, rule))
         values = values[~np.isnan(values)]
         if share and len(values):
             drop = math.floor(share * len(values))
@@ -182,8 +182,8 @@ def judge(spans: pa.Table, select: Select) -> Verdicts:
         threshold = getattr(select, rule.name)
         if threshold is None:
             continue
-        score, good = _numbers(spans, rule, threshold)
-        new = ~good & (first < 0)
+        score = scores(spans, rule)
+        new = ~(score >= threshold if rule.at_least else score <= threshold) & (first < 0)
         first[new], values[new], thresholds[new] = place, score[new], threshold
     if select.need_caption:
         silent = pc.equal(pc.fill_null(spans["caption"], ""), "").to_numpy(zero_copy_only=False)
@@ -224,9 +224,8 @@ def _ratio(text: str) -> float:
     return float(over) / float(under or 1)
 
 
-def _numbers(spans: pa.Table, rule: Rule, threshold: float = 0.0) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """A rule's scores, NaN where there is none, and where they pass; a table may be older than the score."""
+def scores(spans: pa.Table, rule: Rule) -> NDArray[np.float64]:
+    """A rule's scores, NaN where there is none; a table may be older than the score [N]."""
     if rule.score not in spans.column_names:
-        return np.full(len(spans), np.nan), np.zeros(len(spans), bool)
-    score = pc.cast(spans[rule.score], pa.float64()).to_numpy(zero_copy_only=False)
-    return score, (score >= threshold if rule.at_least else score <= threshold)
+        return np.full(len(spans), np.nan)
+    return pc.cast(spans[rule.score], pa.float64()).to_numpy(zero_copy_only=False)

@@ -217,8 +217,10 @@ def retry(
     asked = mark(place, reason, source)
     try:
         _run_spec(spec, place, "prepare")
-    finally:
+    except VidgenError:
         _say(outcome(place, asked))
+        raise
+    _say(outcome(place, asked))
 
 
 @app.command()
