@@ -164,7 +164,7 @@ def _line(study: Study, spans: pa.Table, shown: Mapping[str, Picture]) -> dict[s
 
 
 def _side(places: Sequence[int], study: Study, spans: pa.Table, shown: Mapping[str, Picture]) -> list[_Shown]:
-    rows = spans.select(["clip_id", "caption", study.rule.score]).take(list(places)).to_pylist()
+    rows = spans.select(["clip_id", "caption", study.rule.score]).take(pa.array(places, pa.int64())).to_pylist()
     return [
         _Shown(row["clip_id"], number(row[study.rule.score]), row["caption"] or "", shown.get(row["clip_id"]))
         for row in rows
@@ -176,7 +176,7 @@ def _pictures(
 ) -> dict[str, Picture]:
     """Clip -> its picture: from the tables where it was kept, from its source where that is there."""
     places = sorted({place for study in found for place in (*study.above, *study.below)})
-    rows = {row["clip_id"]: row for row in spans.take(places).to_pylist()} if places else {}
+    rows = {row["clip_id"]: row for row in spans.take(pa.array(places, pa.int64())).to_pylist()}
     there = _media(tables, list(rows))
     shown = {key: picture(decode_clips([media])[0], settings.frame_rate) for key, media in there.items()}
     by_file: dict[str, list[dict[str, Any]]] = {}

@@ -115,7 +115,9 @@ def _range(score: NDArray[np.float64], threshold: float | None) -> tuple[float, 
     ends = [float(known.min()), float(np.percentile(known, 99))]
     ends += [] if threshold is None else [threshold]
     low, high = min(ends), max(ends)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    # Scores that differ by rounding alone would fill the whole drawing.
+    slack = 0.05 * max(abs(low), abs(high), 1e-6)
+    return (low, high) if high - low > slack / 10 else (low - slack, high + slack)
 
 
 def _passing(spans: pa.Table, rule: Rule, select: Select) -> NDArray[np.bool_]:

@@ -18,12 +18,12 @@ def plan_prepare(home: Home, videos: Path, recipe: Recipe, *, as_json: bool) -> 
 
 
 def _told(made: Plan) -> str:
-    rows: list[tuple[str, ...]] = [("step", "of", "new", "again", "there", "to remove", "not known yet", "to decode")]
+    rows: list[tuple[str | int, ...]] = [("step", "of", "new", "again", "there", "to remove", "not known yet", "to decode")]
     for step in made.steps:
         again = sum(step.stale.values())
         size = f"{step.decode_bytes / 1e6:,.1f} MB" if step.decode_bytes else ""
         rows.append(
-            (step.name, step.of, *map(_count, (step.new, again, step.reused, step.removed, step.unknown)), size)
+            (step.name, step.of, step.new, again, step.reused, step.removed, step.unknown, size)
         )
     apart = [
         f"{made.copies} are copies" if made.copies else "",
@@ -38,7 +38,3 @@ def _remarks(step: Step) -> list[str]:
     if step.name == "analyze" and (step.new or step.stale):
         lines.append("What these sources bring to the later steps is known when they have been analyzed.")
     return lines
-
-
-def _count(count: int) -> str:
-    return f"{count:,}" if count else "."
