@@ -52,6 +52,8 @@ class DataSettings(Frozen):
         shots: The shot detector.
         captioner: Who captions clips without a caption.
         source_deadline_s: A source that takes longer is given up.
+        loss_budget: Share of the sources that errors may cost. A run that loses more commits all its good work and
+            then fails; 1 allows everything.
 
     """
 
@@ -64,6 +66,7 @@ class DataSettings(Frozen):
     shots: ShotSettings = ShotSettings()
     captioner: CaptionerSettings = CaptionerSettings()
     source_deadline_s: float = Field(600.0, gt=0)
+    loss_budget: float = Field(1.0, ge=0, le=1)
 
     @field_validator("frame_rate")
     @classmethod

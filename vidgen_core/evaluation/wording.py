@@ -1,6 +1,6 @@
 """What the page says about each number it may be given, in a sentence; a name that is not here stands for itself."""
 
-__all__ = ["ASPECTS", "DISTANCES", "FUNNEL", "HELD_OUT", "REASONS", "named"]
+__all__ = ["ASPECTS", "DISTANCES", "FUNNEL", "HELD_OUT", "REASONS", "SCORES", "named"]
 
 # What a distance is, by the part of its name before the "@": a title, and what it measures.
 DISTANCES = {
@@ -44,17 +44,35 @@ REASONS = {
     "cut_failed": "The process that cut its source died or took too long.",
     "duplicate": "The same bytes as another file.",
     "empty_file": "The file has no bytes.",
+    "forgotten": "It was taken down.",
+    "max_aspect": "Its video is too wide for its height.",
     "max_brightness": "Too bright on average.",
+    "min_aspect": "Its video is too high for its width.",
+    "min_bits_per_pixel": "Its file spends too few bits on a pixel.",
     "min_brightness": "Too dark on average.",
     "min_distinct_share": "Too few of its frames differ: it stands still, or its rate is too low.",
     "min_keep_area": "Too little picture is left between the black bars.",
     "min_motion": "Too little changes from frame to frame.",
     "min_sharpness": "Too little fine detail.",
+    "min_source_fps": "Its video has too few frames a second.",
+    "min_source_s": "Its video is too short.",
     "need_caption": "It has no caption, and the recipe asks for one.",
     "no_decoder": "There is no decoder for its video stream.",
     "no_picture": "The file has no video stream.",
     "no_picture_decoded": "Its video stream decodes to no picture.",
     "not_a_video": "No decoder recognizes the file.",
+}
+# What a score is: a title, and what it measures in which unit.
+SCORES = {
+    "aspect": ("Aspect", "Width over height of the video as it is shown."),
+    "bits_per_pixel": ("Bits per pixel", "Bits of the file for each pixel of each frame."),
+    "brightness": ("Brightness", "Mean luma, 0 to 255."),
+    "distinct_share": ("Distinct frames", "Share of the clip's frames that are different frames of the video."),
+    "keep_area": ("Kept area", "Share of the picture that is left without black bars."),
+    "motion": ("Motion", "Mean change of luma from frame to frame, in gray levels."),
+    "sharpness": ("Sharpness", "Variance of the Laplacian of luma at 144 lines."),
+    "source_fps": ("Frames a second", "Of the video, by what its frames say."),
+    "source_s": ("Length of the video", "In seconds."),
 }
 
 
