@@ -124,9 +124,8 @@ def _funnel(
 def _analyze_all(sources: Sequence[Source], shop: Workshop, settings: DataSettings) -> None:
     """Rows of `sources`, `spans` and `dead` for every source, and of no other."""
     versions = {name: discovery.load("data_prep.stages", name).VERSION for name in discovery.names("data_prep.stages")}
-    relevant = settings.model_dump(mode="json", include={"frames", "height", "width", "frame_rate", "held_out_share",
-                                                         "shots"})  # fmt: skip
-    common = [relevant, versions, shots.VERSION, _ANALYSIS_VERSION]
+    relevant = settings.model_dump(mode="json", include={"frames", "height", "width", "frame_rate", "held_out_share"})
+    common = [relevant, versions, shots.version(settings.shots), _ANALYSIS_VERSION]
     units = []
     for source in sources:
         sidecar = read_sidecar(source.file)
