@@ -12,22 +12,22 @@ __all__ = ["WEIGHTS", "Candidates", "candidates", "surely"]
 _NEAR = 3  # frames on each side that a cut stands out from
 _FLASH = 5  # frames within which the old picture must come back for a change to be a flash
 _SAME = 4  # how many equal frames in a row are looked through for the neighbor that differs
-_LEAST_CHANGE, _LEAST_FORM, _LEAST_RATIO = 2.0, 0.03, 0.6  # below these nothing is looked at more closely
-_LEAST_UNMATCHED = 0.03  # of forms: else it was motion
+_LEAST_CHANGE, _LEAST_FORM, _LEAST_RATIO = 2.0, 0.02, 0.8  # below these nothing is looked at more closely
+_LEAST_UNMATCHED = 0.02  # of forms: else it was motion
 
 # Logistic regression on logarithms, found by `tests/bench/fit_shots.py`.
 WEIGHTS: dict[str, float] = {
-    "change": 6.15,
-    "near": -2.27,
-    "far_side": 0.05,
-    "form": -2.09,
-    "form_if_low": -5.56,
-    "near_form": -1.25,
-    "far_side_form": -1.95,
-    "unmatched": 4.80,
-    "within": -6.71,
-    "returns": 8.96,
-    "bias": -25.32,
+    "change": 2.36,
+    "near": -0.76,
+    "far_side": 0.52,
+    "form": -0.80,
+    "form_if_low": -9.63,
+    "near_form": 1.60,
+    "far_side_form": -1.98,
+    "unmatched": 4.38,
+    "within": -8.87,
+    "returns": 9.47,
+    "bias": -26.19,
 }
 
 

@@ -15,7 +15,7 @@ from data_prep.shot_detectors._pictures import Pictures, Vectors, light, matched
 
 __all__ = ["REACH", "WEIGHTS", "Stretches", "stretches", "surely", "wholly"]
 
-_HALVES = (2, 3, 4, 6, 8, 12, 16, 24, 32)  # half the length of the stretches looked at, in frames
+_HALVES = (3, 4, 6, 8, 12, 16, 24, 32)  # half the length of the stretches looked at, in frames
 REACH = 4 * _HALVES[-1]  # frames on each side that a verdict may depend on
 
 _LEAST_DISTANCE = 3.0  # gray levels from end to end
@@ -30,25 +30,25 @@ _LEAST_FORM, _LEAST_UNMATCHED = 0.12, 0.1  # of forms: else both ends show one s
 # Logistic regression on logarithms, found by `tests/bench/fit_shots.py`: weights of "this is a transition", and of "this is
 # all of it and no more".
 WEIGHTS: dict[str, tuple[float, float]] = {
-    "distance": (0.96, 0.84),
-    "outside": (0.35, -1.06),
-    "far_outside": (-1.54, -1.06),
-    "straight_in_four": (-1.08, -0.94),
-    "straight": (-7.25, -4.72),
-    "steepest": (-7.62, -5.39),
-    "overshoot": (-2.17, 0.36),
-    "bend": (-1.41, -0.82),
-    "misfit": (-0.88, 0.10),
-    "everywhere": (2.34, -1.87),
-    "form": (-1.17, 3.42),
-    "explained": (-0.29, 0.34),
-    "order": (0.23, -0.95),
-    "unmatched": (-0.39, -2.60),
-    "returns": (5.83, 1.90),
-    "unexplained": (1.13, -3.03),
-    "unexplained_in_half": (4.91, 1.20),
-    "half": (-5.03, -3.88),
-    "bias": (-8.43, -6.10),
+    "distance": (1.64, 0.86),
+    "outside": (0.14, -1.17),
+    "far_outside": (-1.21, -1.04),
+    "straight_in_four": (-0.93, -2.29),
+    "straight": (-6.76, -4.42),
+    "steepest": (-7.45, -5.37),
+    "overshoot": (-2.06, 0.27),
+    "bend": (-1.12, -0.97),
+    "misfit": (-0.79, 0.05),
+    "everywhere": (0.24, -1.80),
+    "form": (-1.55, 4.11),
+    "explained": (-0.27, 0.37),
+    "order": (0.23, -0.62),
+    "unmatched": (-0.09, -2.96),
+    "returns": (6.01, 1.49),
+    "unexplained": (0.34, -3.10),
+    "unexplained_in_half": (5.22, 0.82),
+    "half": (-5.29, -4.18),
+    "bias": (-8.77, -6.68),
 }
 
 

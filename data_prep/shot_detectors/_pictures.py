@@ -119,8 +119,9 @@ def _best_moves(these: Vectors, others: Vectors) -> NDArray[np.float32]:
     columns = np.arange(-across, width + across).clip(0, width - 1)
     around = others.reshape(pairs, height, width)[:, rows[:, None], columns]
     moved = sliding_window_view(around, _GRAY, axis=(1, 2))
-    left = np.abs(moved - these.reshape(pairs, 1, 1, height, width)).reshape(-1, height * width) @ _TO_BLOCKS
-    return left.reshape(pairs, -1, left.shape[1]).min(1).mean(1)
+    differences = np.abs(moved - these.reshape(pairs, 1, 1, height, width))
+    # A product for each pair is too small for a library of linear algebra to wake its threads, which cost more than it.
+    return (differences.reshape(pairs, -1, height * width) @ _TO_BLOCKS).min(1).mean(1)
 
 
 def _ranks(gray: Vectors) -> Vectors:

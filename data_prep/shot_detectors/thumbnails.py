@@ -16,6 +16,7 @@ VERSION = 1
 _THRESHOLD = 0.5
 _CHUNK_FRAMES = 1024
 _MARGIN_FRAMES = 2 * _gradual.REACH  # an answer depends on so many frames around it
+_LEAST_APART = 5  # frames between a cut and a gradual transition
 _LONGEST_PLAIN = 12  # frames of black between a fade out and a fade in that make one transition
 _PLAIN = 10.0  # gray levels of deviation below which a picture is a plain color
 _SAME_SCENE = 0.07  # of forms
@@ -85,7 +86,7 @@ def transitions(thumbs: Thumbs, threshold: float = _THRESHOLD) -> list[Transitio
         (float(sure[k] * whole[k]), Transition(int(slow.starts[k]) + 1, int(slow.stops[k])))
         for k in np.flatnonzero(sure > threshold)
     ]
-    return _joined_fades(_best(answers), seen)
+    return _joined_fades(_without_edges(_best(answers)), seen)
 
 
 def _best(answers: list[tuple[float, Transition]]) -> list[Transition]:
@@ -97,13 +98,24 @@ def _best(answers: list[tuple[float, Transition]]) -> list[Transition]:
     return sorted(taken)
 
 
+def _without_edges(found: list[Transition]) -> list[Transition]:
+    """The first or the last step of a wipe may look like a cut of its own; no shot is as short as what is between."""
+    out: list[Transition] = []
+    for answer in found:
+        last = out[-1] if out else answer
+        if last.hard != answer.hard and answer.start - last.stop <= _LEAST_APART:
+            out[-1] = Transition(last.start, answer.stop)
+        else:
+            out.append(answer)
+    return out
+
+
 def _joined_fades(found: list[Transition], seen: Pictures) -> list[Transition]:
     """A fade out and the fade in behind it are one; a flash of the same scene is none."""
     out: list[Transition] = []
     for answer in found:
         last = out[-1] if out else None
-        plain = last is not None and answer.start - last.stop <= _LONGEST_PLAIN and _plain(seen, last.stop, answer.start)
-        if last is None or not plain:
+        if last is None or (last.hard and answer.hard) or not _plain(seen, last.stop, answer.start):
             out.append(answer)
             continue
         out.pop()
@@ -115,4 +127,4 @@ def _joined_fades(found: list[Transition], seen: Pictures) -> list[Transition]:
 
 
 def _plain(seen: Pictures, start: int, stop: int) -> bool:
-    return bool(seen.spread[start - 1 : stop + 1].min() < _PLAIN)
+    return stop - start <= _LONGEST_PLAIN and bool(seen.spread[start - 1 : stop + 1].min() < _PLAIN)
