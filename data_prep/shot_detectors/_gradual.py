@@ -19,36 +19,36 @@ _HALVES = (3, 4, 6, 8, 12, 16, 24, 32)  # half the length of the stretches looke
 REACH = 4 * _HALVES[-1]  # frames on each side that a verdict may depend on
 
 _LEAST_DISTANCE = 3.0  # gray levels from end to end
-_MOST_OUTSIDE = 0.75  # of that distance: gone within half a length before or behind; else it goes on moving
-_LEAST_STRAIGHT = 0.55  # distance over the way in four legs
+_MOST_OUTSIDE = 0.8  # of that distance: gone within half a length before or behind; else it goes on moving
+_LEAST_STRAIGHT = 0.5  # distance over the way in four legs
 _MOST_IN_ONE_STEP = 0.85  # of the distance: else it is a cut
 _MOST_OVERSHOOT = 0.2  # of the distance: how far places leave the range between their ends
 _MOST_MISFIT = 0.4  # of the distance: middle against the mean of the ends, or against the nearer end place by place
-_LEAST_MEDIAN = 0.55  # of the mean: change of the median place; else only a part of the picture changed
+_LEAST_MEDIAN = 0.5  # of the mean: change of the median place; else only a part of the picture changed
 _LEAST_FORM, _LEAST_UNMATCHED = 0.12, 0.1  # of forms: else both ends show one scene
 
 # Logistic regression on logarithms, found by `tests/bench/fit_shots.py`: weights of "this is a transition", and of "this is
 # all of it and no more".
 WEIGHTS: dict[str, tuple[float, float]] = {
-    "distance": (1.64, 0.86),
-    "outside": (0.14, -1.17),
-    "far_outside": (-1.21, -1.04),
-    "straight_in_four": (-0.93, -2.29),
-    "straight": (-6.76, -4.42),
-    "steepest": (-7.45, -5.37),
-    "overshoot": (-2.06, 0.27),
-    "bend": (-1.12, -0.97),
-    "misfit": (-0.79, 0.05),
-    "everywhere": (0.24, -1.80),
-    "form": (-1.55, 4.11),
-    "explained": (-0.27, 0.37),
-    "order": (0.23, -0.62),
-    "unmatched": (-0.09, -2.96),
-    "returns": (6.01, 1.49),
-    "unexplained": (0.34, -3.10),
-    "unexplained_in_half": (5.22, 0.82),
-    "half": (-5.29, -4.18),
-    "bias": (-8.77, -6.68),
+    "distance": (1.66, 0.82),
+    "outside": (0.15, -1.17),
+    "far_outside": (-1.19, -1.00),
+    "straight_in_four": (-1.21, -0.39),
+    "straight": (-7.06, -4.28),
+    "steepest": (-7.43, -5.13),
+    "overshoot": (-2.15, 0.65),
+    "bend": (-1.08, -1.01),
+    "misfit": (-0.88, -0.01),
+    "everywhere": (1.00, -1.16),
+    "form": (-1.26, 3.99),
+    "explained": (-0.19, 0.39),
+    "order": (0.02, -0.63),
+    "unmatched": (-0.17, -2.85),
+    "returns": (5.75, 1.41),
+    "unexplained": (0.75, -2.83),
+    "unexplained_in_half": (4.90, 0.84),
+    "half": (-5.45, -3.98),
+    "bias": (-9.23, -5.15),
 }
 
 
