@@ -31,7 +31,7 @@ class ShotSettings(Frozen):
 
 @dataclass(frozen=True, order=True)
 class Transition:
-    """Frames [start, stop) show two shots at once; a hard cut has none, and `start` is the first frame of the new shot."""
+    """Frames [start, stop) show two shots at once; a hard cut has none, and the new shot begins at `start`."""
 
     start: int
     stop: int

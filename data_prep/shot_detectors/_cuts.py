@@ -17,17 +17,17 @@ _LEAST_UNMATCHED = 0.02  # of forms: else it was motion
 
 # Logistic regression on logarithms, found by `tests/bench/fit_shots.py`.
 WEIGHTS: dict[str, float] = {
-    "change": 2.36,
-    "near": -0.76,
-    "far_side": 0.52,
-    "form": -0.80,
-    "form_if_low": -9.63,
-    "near_form": 1.60,
-    "far_side_form": -1.98,
-    "unmatched": 4.38,
-    "within": -8.87,
-    "returns": 9.47,
-    "bias": -26.19,
+    "change": 2.48,
+    "near": -0.90,
+    "far_side": 0.34,
+    "form": -0.31,
+    "form_if_low": -10.41,
+    "near_form": 1.82,
+    "far_side_form": -1.90,
+    "unmatched": 4.27,
+    "within": -8.54,
+    "returns": 9.07,
+    "bias": -26.65,
 }
 
 

@@ -1,8 +1,8 @@
 """Dissolves, fades and wipes: stretches in which every place goes straight from one picture to another, and then rests.
 
-A dissolve mixes two pictures, a wipe replaces one by the other place by place: in both a place stays between its two ends
-and goes there once, all over the picture. Under motion places wander, a passer-by changes only some, and an exposure
-changes levels but not the order of them. Each of these has its gate; what passes them all is weighed together.
+A dissolve mixes two pictures, a wipe replaces one by the other place by place: in both a place stays between its two
+ends and goes there once, all over the picture. Under motion places wander, a passer-by changes only some, and an
+exposure changes levels but not the order of them. Each of these has its gate; what passes them all is weighed together.
 """
 
 from dataclasses import dataclass
@@ -13,42 +13,44 @@ from numpy.typing import NDArray
 
 from data_prep.shot_detectors._pictures import Pictures, Vectors, light, matched
 
-__all__ = ["REACH", "WEIGHTS", "Stretches", "stretches", "surely", "wholly"]
+__all__ = ["GRID", "REACH", "WEIGHTS", "Stretches", "stretches", "surely", "wholly"]
 
 _HALVES = (3, 4, 6, 8, 12, 16, 24, 32)  # half the length of the stretches looked at, in frames
+GRID = 24  # frames; a multiple of the steps between the middles of stretches, each a quarter of a half
 REACH = 4 * _HALVES[-1]  # frames on each side that a verdict may depend on
 
 _LEAST_DISTANCE = 3.0  # gray levels from end to end
 _MOST_OUTSIDE = 0.8  # of that distance: gone within half a length before or behind; else it goes on moving
-_LEAST_STRAIGHT = 0.5  # distance over the way in four legs
+_LEAST_STRAIGHT, _LEAST_STRAIGHT_IN_STEPS = 0.5, 0.2  # distance over the way in four legs, or in steps of a frame
 _MOST_IN_ONE_STEP = 0.85  # of the distance: else it is a cut
 _MOST_OVERSHOOT = 0.2  # of the distance: how far places leave the range between their ends
 _MOST_MISFIT = 0.4  # of the distance: middle against the mean of the ends, or against the nearer end place by place
 _LEAST_MEDIAN = 0.5  # of the mean: change of the median place; else only a part of the picture changed
 _LEAST_FORM, _LEAST_UNMATCHED = 0.12, 0.1  # of forms: else both ends show one scene
+_LEAST_UNEXPLAINED = 0.5  # of the change over half of it: else the camera pans
 
-# Logistic regression on logarithms, found by `tests/bench/fit_shots.py`: weights of "this is a transition", and of "this is
-# all of it and no more".
+# Logistic regression on logarithms, found by `tests/bench/fit_shots.py`: weights of "this is a transition", and of
+# "this is all of it and no more".
 WEIGHTS: dict[str, tuple[float, float]] = {
-    "distance": (1.66, 0.82),
-    "outside": (0.15, -1.17),
-    "far_outside": (-1.19, -1.00),
-    "straight_in_four": (-1.21, -0.39),
-    "straight": (-7.06, -4.28),
-    "steepest": (-7.43, -5.13),
-    "overshoot": (-2.15, 0.65),
-    "bend": (-1.08, -1.01),
-    "misfit": (-0.88, -0.01),
-    "everywhere": (1.00, -1.16),
-    "form": (-1.26, 3.99),
-    "explained": (-0.19, 0.39),
-    "order": (0.02, -0.63),
-    "unmatched": (-0.17, -2.85),
-    "returns": (5.75, 1.41),
-    "unexplained": (0.75, -2.83),
-    "unexplained_in_half": (4.90, 0.84),
-    "half": (-5.45, -3.98),
-    "bias": (-9.23, -5.15),
+    "distance": (1.83, 0.97),
+    "outside": (0.18, -1.32),
+    "far_outside": (-1.29, -1.08),
+    "straight_in_four": (2.36, 3.82),
+    "straight": (-7.74, -7.00),
+    "steepest": (-7.34, -5.80),
+    "overshoot": (-1.38, 0.83),
+    "bend": (-1.54, -1.01),
+    "misfit": (-0.67, 0.03),
+    "everywhere": (0.95, -1.72),
+    "form": (-1.85, 3.02),
+    "explained": (-0.40, 0.44),
+    "order": (0.55, -0.61),
+    "unmatched": (0.87, -1.47),
+    "returns": (5.71, 0.97),
+    "unexplained": (1.03, -3.27),
+    "unexplained_in_half": (4.17, 0.91),
+    "half": (-5.71, -4.57),
+    "bias": (-6.07, -5.41),
 }
 
 
@@ -72,7 +74,7 @@ def stretches(seen: Pictures) -> Stretches:
     parts = [_of_length(seen, change, half) for half in _HALVES]
     left = _joined(parts)
     _another_scene(seen, left)
-    left.columns |= {"half": left.halves, "bias": np.full(len(left.middles), np.e)}
+    left.columns |= {"half": left.halves.astype(np.float64), "bias": np.full(len(left.middles), np.e)}
     features = np.log(np.stack([left.columns[name] for name in WEIGHTS], axis=1, dtype=np.float64))
     return Stretches(left.starts, left.stops, features)
 
@@ -133,12 +135,12 @@ def _joined(parts: list[_Survivors]) -> _Survivors:
     return _Survivors(middles, np.concatenate([part.halves for part in parts]), columns)
 
 
-def _distance(a: Vectors, b: Vectors) -> NDArray[np.float32]:
+def _distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.abs(a - b).mean(1)
 
 
 def _at_rest_outside(cells: Vectors, left: _Survivors) -> None:
-    """The distance, and what is gone within half a length before and behind; at an end of the film, the other side's."""
+    """The distance, and what is gone in half a length before and behind; at an end of the film, the other side's."""
     left.columns["distance"] = _distance(cells[left.starts], cells[left.stops])
     left.keep(left.columns["distance"] > _LEAST_DISTANCE)
     last, distance = len(cells) - 1, left.columns["distance"]
@@ -161,7 +163,8 @@ def _straight(cells: Vectors, change: NDArray[np.float64], left: _Survivors) -> 
     left.columns["straight_in_four"] = distance / in_four
     left.columns["straight"] = distance / steps.sum(1)
     left.columns["steepest"] = steps.max(1) / distance + 0.02
-    left.keep((distance > _LEAST_STRAIGHT * in_four) & (steps.max(1) < _MOST_IN_ONE_STEP * distance))
+    straight = (distance > _LEAST_STRAIGHT * in_four) & (left.columns["straight"] > _LEAST_STRAIGHT_IN_STEPS)
+    left.keep(straight & (steps.max(1) < _MOST_IN_ONE_STEP * distance))
 
 
 def _inside(left: _Survivors) -> NDArray[np.intp]:
@@ -199,6 +202,7 @@ def _another_scene(seen: Pictures, left: _Survivors) -> None:
     one = np.ones_like(left.halves)
     left.columns["unexplained"] = _unexplained(seen, left.legs, one)
     left.columns["unexplained_in_half"] = _unexplained(seen, left.legs[:1], left.halves)
+    left.keep(left.columns["unexplained_in_half"] > _LEAST_UNEXPLAINED)
 
 
 def _returns(seen: Pictures, left: _Survivors) -> NDArray[np.float32]:
@@ -211,9 +215,7 @@ def _returns(seen: Pictures, left: _Survivors) -> NDArray[np.float32]:
     return pairs.reshape(6, -1).min(0)
 
 
-def _unexplained(
-    seen: Pictures, places: tuple[NDArray[np.intp], ...], steps: NDArray[np.intp]
-) -> NDArray[np.floating]:
+def _unexplained(seen: Pictures, places: tuple[NDArray[np.intp], ...], steps: NDArray[np.intp]) -> NDArray[np.floating]:
     """Share of the changes over `steps` frames from all places that is left when blocks may move."""
     here = seen.forms[np.concatenate(places)]
     there = seen.forms[np.concatenate([at + steps for at in places])]

@@ -77,7 +77,7 @@ def light(
     change: NDArray[np.floating],
     form: NDArray[np.floating],
 ) -> Light:
-    """Compare pairs of pictures that differ by `change` in levels and by `form` in ranks; a plain one explains nothing."""
+    """Compare pairs that differ by `change` in levels and by `form` in ranks; a plain picture explains nothing."""
     spread = np.minimum(seen.spread[these], seen.spread[others])
     explained = np.minimum(1, _LEVELS_A_RANK * spread * form / change)
     order = np.ones(len(these))

@@ -54,6 +54,6 @@ def _open(name: str, settings: dict[str, float]) -> tuple[Callable[[int], Any], 
         raise VidgenError(
             f"The shot detector {name} needs PySceneDetect",
             got=str(error),
-            move="Install it: pip install scenedetect opencv-python-headless",
+            move="Install it: pip install 'vidgen[shots]'",
         ) from error
     return lambda frame: scenedetect.FrameTimecode(frame, _RATE), getattr(detectors, name)(**settings)

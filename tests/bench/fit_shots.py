@@ -1,20 +1,21 @@
 """Find the weights of the thumbnail detector on the films of the set `tune`, and print them as they stand in its files.
 
-    python tests/bench/fit_shots.py --videos VIDEOS --films FILMS
+    python -m tests.bench.fit_shots --videos VIDEOS --films FILMS
 
-VIDEOS is a folder with the clips that `shot_films.py` names, FILMS one for the films, which are made where they are missing.
-"""  # noqa: T201
+VIDEOS is a folder with the clips that `shot_films.py` names, FILMS one for the films, made where they are missing.
+"""
+# ruff: noqa: T201
 
 import argparse
 from pathlib import Path
 
 import numpy as np
-import shot_films
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from data_prep.shot_detectors import _cuts, _gradual
 from data_prep.shot_detectors._pictures import pictures
+from tests.bench import shot_films
 
 _ROUNDS = 7
 _LIGHT = ("gain", "flash", "occluder", "exposure", "strobe")  # films without cuts that count twice for `_cuts`
@@ -29,7 +30,10 @@ def main() -> None:
     asked.add_argument("--videos", type=Path, required=True)
     asked.add_argument("--films", type=Path, required=True)
     folders = asked.parse_args()
-    films = [*shot_films.films("tune", _ROUNDS, folders.videos, folders.films), *shot_films.shots("tune", folders.videos)]
+    films = [
+        *shot_films.films("tune", _ROUNDS, folders.videos, folders.films),
+        *shot_films.shots("tune", folders.videos),
+    ]
     seen = [(film, pictures(film.thumbs)) for film in films]
     heads = fit([(film, _cuts.candidates(look), _gradual.stretches(look)) for film, look in seen])
     _show(_cuts.WEIGHTS, heads[0])
