@@ -11,23 +11,26 @@ __all__ = ["WEIGHTS", "Candidates", "candidates", "surely"]
 
 _NEAR = 3  # frames on each side that a cut stands out from
 _FLASH = 5  # frames within which the old picture must come back for a change to be a flash
+_SHORTEST = 2  # frames of a shot at an end of the film
 _SAME = 4  # how many equal frames in a row are looked through for the neighbor that differs
 _LEAST_CHANGE, _LEAST_FORM, _LEAST_RATIO = 2.0, 0.02, 0.8  # below these nothing is looked at more closely
 _LEAST_UNMATCHED = 0.02  # of forms: else it was motion
 
 # Logistic regression on logarithms, found by `tests/bench/fit_shots.py`.
 WEIGHTS: dict[str, float] = {
-    "change": 2.48,
-    "near": -0.90,
-    "far_side": 0.34,
-    "form": -0.31,
-    "form_if_low": -10.41,
-    "near_form": 1.82,
-    "far_side_form": -1.90,
-    "unmatched": 4.27,
-    "within": -8.54,
-    "returns": 9.07,
-    "bias": -26.65,
+    "change": 1.53,
+    "near": -0.32,
+    "far_side": 0.73,
+    "form": 0.60,
+    "form_if_low": -8.49,
+    "near_form": 0.96,
+    "far_side_form": -2.32,
+    "unmatched": 3.94,
+    "explained": -3.06,
+    "order": 9.78,
+    "within": -8.21,
+    "returns": 8.20,
+    "bias": -25.08,
 }
 
 
@@ -45,11 +48,11 @@ def candidates(seen: Pictures) -> Candidates:
     form[1:] = np.abs(np.diff(seen.forms, axis=0)).mean(1)
     sides, sides_form = _highest_near(change), _highest_near(form)
     stands_out = form > _LEAST_RATIO * (sides_form.max(0) + 0.02)
+    stands_out[:_SHORTEST], stands_out[len(change) - _SHORTEST + 1 :] = False, False
     found = np.flatnonzero((change > _LEAST_CHANGE) & (form > _LEAST_FORM) & stands_out)
-    lit = light(seen, found - 1, found, change=change[found], form=form[found])
-    found = found[~lit.alone(form[found])]
     unmatched = matched(seen.forms[found - 1], seen.forms[found])
     found, unmatched = found[unmatched > _LEAST_UNMATCHED], unmatched[unmatched > _LEAST_UNMATCHED]
+    lit = light(seen, found - 1, found, change=change[found], form=form[found])
     columns = {
         "change": change[found] + 1,
         "near": sides[:, found].max(0) + 1,
@@ -59,6 +62,8 @@ def candidates(seen: Pictures) -> Candidates:
         "near_form": sides_form[:, found].max(0) + 0.01,
         "far_side_form": sides_form[:, found].min(0) + 0.01,
         "unmatched": unmatched + 0.01,
+        "explained": lit.explained + 0.05,
+        "order": lit.order + 0.05,
         "within": _within(seen, change, found) + 0.01,
         "returns": _returns(seen, found, unmatched) + 0.01,
         "bias": np.full(len(found), np.e),
