@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from data_prep.captions import Sidecar, read_sidecar
 from data_prep.decode import Opened, Undecodable, open_source
 from data_prep.settings import DataSettings
-from data_prep.shots import find_shots
+from data_prep.shots import ShotFinder
 from data_prep.sources import Source
 from data_prep.view import Probe, SpanView, probe, thumb
 from vidgen_core import discovery
@@ -52,8 +52,9 @@ def analyze(source: Source, settings: DataSettings) -> Analysis:
     """
     opened = open_source(source.file)
     with opened.container:
-        seen = _watch(opened)
-        shots = find_shots(seen.thumbs, settings.shots)
+        finder = ShotFinder(settings.shots)
+        seen = _watch(opened, finder)
+        shots = finder.finish().spans
         sidecar = read_sidecar(source.file)
         spans = [
             _span_row(source, opened, seen, number, start, settings, sidecar)
@@ -80,7 +81,7 @@ def split_of(source_id: str, held_out_share: float) -> str:
     return "held_out" if place < held_out_share else "train"
 
 
-def _watch(opened: Opened) -> _Pass:
+def _watch(opened: Opened, finder: ShotFinder) -> _Pass:
     pts: list[int] = []
     thumbs: list[NDArray[np.uint8]] = []
     probes: dict[int, Probe] = {}
@@ -95,6 +96,7 @@ def _watch(opened: Opened) -> _Pass:
             next_probe_s = time_s + 1 / _PROBES_PER_S
         pts.append(now)
         thumbs.append(thumb(frame))
+        finder.push(thumbs[-1][None])
     if not pts:
         raise Undecodable("no_picture_decoded", f"Its {opened.stream.codec_context.name} stream decodes to no picture")
     ticks = np.array(pts, np.int64)

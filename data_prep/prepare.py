@@ -172,7 +172,10 @@ def analysis_units(sources: Sequence[Source], settings: DataSettings, tries: Map
     versions = {name: discovery.load("data_prep.stages", name).VERSION for name in stages}
     relevant = settings.model_dump(mode="json", include={"frames", "height", "width", "frame_rate", "held_out_share",
                                                          "shots"})  # fmt: skip
-    common = {"settings": relevant, "versions": {**versions, "shots": shots.VERSION, "analysis": _ANALYSIS_VERSION}}
+    common = {
+        "settings": relevant,
+        "versions": {**versions, "shots": shots.version(settings.shots), "analysis": _ANALYSIS_VERSION},
+    }
     units = []
     for source in sources:
         captions = digests.of_value(repr(read_sidecar(source.file)))

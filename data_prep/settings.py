@@ -3,25 +3,11 @@
 from pydantic import Field, field_validator
 
 from data_prep.select import Select
+from data_prep.shots import ShotSettings
 from vidgen_core.clip import parse_rate
 from vidgen_core.frozen import Frozen
 
 __all__ = ["CaptionerSettings", "DataSettings", "ShotSettings"]
-
-
-class ShotSettings(Frozen):
-    """Thresholds of the shot detector, in gray levels (0 to 255) of 48 x 27 thumbnails.
-
-    Args:
-        cut_change: A hard cut changes the picture by at least so much on average.
-        cut_ratio: And by so many times the median change of the frames around it.
-        dissolve_change: A dissolve changes it by so much from its first to its last frame.
-
-    """
-
-    cut_change: float = 10.0
-    cut_ratio: float = 3.0
-    dissolve_change: float = 12.0
 
 
 class CaptionerSettings(Frozen):
@@ -49,7 +35,7 @@ class DataSettings(Frozen):
         frame_rate: Frames a second of a clip, as a fraction.
         held_out_share: Share of sources kept from training; a source is on one side as a whole.
         select: The rules that keep or drop.
-        shots: The shot detector.
+        shots: Which detector finds the shots.
         captioner: Who captions clips without a caption.
         source_deadline_s: A source that takes longer is given up.
         loss_budget: Share of the sources that errors may cost. A run that loses more commits all its good work and
