@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from data_prep import shots
 from data_prep.analyze import analyze
-from data_prep.captioning import GENERATED, by_source, caption_spans
+from data_prep.captioning import Captioned, by_source, caption_spans, try_out
 from data_prep.captions import read_sidecar
 from data_prep.clips import ENCODING_VERSION, cut
 from data_prep.decode import Undecodable
@@ -52,12 +52,14 @@ class Prepared(Frozen):
         funnel: From files to clips.
         reasons: Why things were dropped: reason -> count.
         release: The data tables as they are now.
+        notes: What the user has to see.
 
     """
 
     funnel: tuple[FunnelRow, ...]
     reasons: dict[str, int]
     release: Release
+    notes: tuple[str, ...] = ()
 
 
 def prepare(
@@ -73,27 +75,32 @@ def prepare(
     files = list_files(videos)
     found = identify(files, videos)
     unique = {source.source_id: source for source in reversed(found)}
+    if settings.captioner.named:
+        new = unique.keys() - _known(tables)
+        try_out(_decide(tables.read("spans"), settings)[0], bool(new), tables, settings.captioner)
     seconds = _Seconds()
     _analyze_all(list(unique.values())[::-1], shop, settings)
     seconds.lap("sources committed")
     kept, dropped = _decide(tables.read("spans"), settings)
-    if settings.captioner.weights:
-        kept, silent = _caption(kept, unique, shop, settings)
-        dropped += silent
+    said, silent = Captioned({}), list[dict[str, Any]]()
+    if settings.captioner.named:
+        said = caption_spans(kept, unique, shop, settings.captioner)
+        kept, silent = _heard(kept, said, settings)
         seconds.lap("captioned spans")
     _cut_all(kept, unique, shop, settings)
     kept, failed = _with_media(kept, tables)
     seconds.lap("clips")
-    tables.replace("captions", pa.Table.from_pylist([_caption_row(span) for span in kept], SCHEMAS["captions"]))
-    rejects = [*_lost(tables, found, unique), *map(_span_reject, dropped), *failed]
+    tables.replace("captions", pa.Table.from_pylist(_caption_rows(kept, said), SCHEMAS["captions"]))
+    rejects = [*_lost(tables, found, unique), *map(_span_reject, dropped), *silent, *failed]
     tables.replace("rejects", pa.Table.from_pylist(rejects, SCHEMAS["rejects"]))
     if not kept:
         raise _nothing_left(tables, len(files), rejects)
     reasons = Counter(row["reason"] for row in rejects)
     return Prepared(
-        funnel=_funnel(tables, len(files), rejects, seconds.laps),
+        funnel=_funnel(tables, len(files), rejects, seconds.laps, said),
         reasons=dict(reasons.most_common()),
         release=tables.release(DATA_TABLES),
+        notes=said.notes,
     )
 
 
@@ -110,14 +117,14 @@ class _Seconds:
 
 
 def _funnel(
-    tables: Tables, files: int, rejects: Sequence[Mapping[str, Any]], laps: Mapping[str, float]
+    tables: Tables, files: int, rejects: Sequence[Mapping[str, Any]], laps: Mapping[str, float], said: Captioned
 ) -> tuple[FunnelRow, ...]:
     levels = Counter(row["level"] for row in rejects)
     counts = {"files": files, "sources committed": len(tables.read("sources", ["source_id"])),
               "sources rejected": levels["source"], "spans": len(tables.read("spans", ["clip_id"]))}  # fmt: skip
     if "captioned spans" in laps:
-        counts["captioned spans"] = len(tables.read(GENERATED, ["clip_id"]))
-    counts |= {"spans dropped": levels["span"], "clips": len(tables.read("captions", ["clip_id"]))}
+        counts["captioned spans"] = sum(any(row["caption"] for row in rows) for rows in said.rows.values())
+    counts |= {"spans dropped": levels["span"], "clips": len(tables.read("clips", ["clip_id"]))}
     return tuple(FunnelRow(name=name, rows=rows, seconds=laps.get(name)) for name, rows in counts.items())
 
 
@@ -147,22 +154,22 @@ def _analyze_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict
 
 def _decide(spans: pa.Table, settings: DataSettings) -> tuple[list[Span], list[Dropped]]:
     """Kept and dropped spans. Where a captioner will speak, a span may still be silent."""
-    changed = {"need_caption": settings.select.need_caption and not settings.captioner.weights}
+    changed = {"need_caption": settings.select.need_caption and not settings.captioner.named}
     judged = verdicts(spans, settings.select.model_copy(update=changed), frames=settings.frames)
     judged.sort(key=lambda pair: pair[0]["clip_id"])
     return [span for span, reason in judged if reason is None], [(span, why) for span, why in judged if why is not None]
 
 
-def _caption(
-    spans: Sequence[Span], sources: Mapping[str, Source], shop: Workshop, settings: DataSettings
-) -> tuple[list[Span], list[Dropped]]:
-    """The spans, with a generated caption where they had none; still silent ones are dropped if a caption is needed."""
-    generated = caption_spans([span for span in spans if not span["caption"]], sources, shop, settings.captioner)
-    captioned = [span | generated.get(span["clip_id"], {}) for span in spans]
-    silent = Reason(rule="need_caption", value=0.0, threshold=1.0)
-    dropped = [(span, silent) for span in captioned if not span["caption"] and settings.select.need_caption]
-    lost = {span["clip_id"] for span, _ in dropped}
-    return [span for span in captioned if span["clip_id"] not in lost], dropped
+def _heard(spans: Sequence[Span], said: Captioned, settings: DataSettings) -> tuple[list[Span], list[dict[str, Any]]]:
+    """The spans with a caption, and a reject for each of the others if a caption is needed."""
+    heard, rejects = [], []
+    for span in spans:
+        if not settings.select.need_caption or said.of(span)[0]["caption"]:
+            heard.append(span)
+        else:
+            row = _reject(span, stage="caption", reason="need_caption", message=said.why_silent(span))
+            rejects.append(row | {"value": 0.0, "threshold": 1.0, "attempts": said.attempts(span)})
+    return heard, rejects
 
 
 def _cut_all(spans: Sequence[Span], sources: Mapping[str, Source], shop: Workshop, settings: DataSettings) -> None:
@@ -186,9 +193,19 @@ def _with_media(spans: Sequence[Span], tables: Tables) -> tuple[list[Span], list
     return [span for span in spans if span["clip_id"] in there], failed
 
 
-def _caption_row(span: Span) -> dict[str, Any]:
-    named = {name: span[name] for name in ("clip_id", "source_id", "caption", "split")}
-    return {**named, "origin": span["caption_origin"]}
+def _caption_rows(spans: Sequence[Span], said: Captioned) -> list[dict[str, Any]]:
+    """Each span's captions; rank 0 is the first choice."""
+    return [
+        row | {"clip_id": span["clip_id"], "source_id": span["source_id"], "split": span["split"], "rank": rank}
+        for span in spans
+        for rank, row in enumerate(said.of(span))
+    ]
+
+
+def _known(tables: Tables) -> set[str]:
+    """Sources that have been looked at."""
+    names = [name for name in ("sources", "dead") if tables.exists(name)]
+    return {source for name in names for source in tables.read(name, ["source_id"])["source_id"].to_pylist()}
 
 
 def _cut_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:

@@ -2,11 +2,12 @@
 
 from pydantic import Field, field_validator
 
+from data_prep.captioners._contract import CaptionerSettings, ServerSettings
 from data_prep.select import Select
 from vidgen_core.clip import parse_rate
 from vidgen_core.frozen import Frozen
 
-__all__ = ["CaptionerSettings", "DataSettings", "ShotSettings"]
+__all__ = ["CaptionerSettings", "DataSettings", "ServerSettings", "ShotSettings"]
 
 
 class ShotSettings(Frozen):
@@ -24,23 +25,6 @@ class ShotSettings(Frozen):
     dissolve_change: float = 12.0
 
 
-class CaptionerSettings(Frozen):
-    """What captions clips that have no caption beside their video.
-
-    Args:
-        name: A file of `data_prep/captioners`.
-        model: The architecture, by the captioner's own name for it.
-        weights: A checkpoint file, or a tag that the captioner can download; empty for no captioner.
-        tokens: Longest caption.
-
-    """
-
-    name: str = "coca"
-    model: str = "coca_ViT-L-14"
-    weights: str = ""
-    tokens: int = Field(30, ge=3, le=76)
-
-
 class DataSettings(Frozen):
     """The clips that a recipe wants.
 
@@ -50,7 +34,7 @@ class DataSettings(Frozen):
         held_out_share: Share of sources kept from training; a source is on one side as a whole.
         select: The rules that keep or drop.
         shots: The shot detector.
-        captioner: Who captions clips without a caption.
+        captioner: Who captions clips.
         source_deadline_s: A source that takes longer is given up.
 
     """
