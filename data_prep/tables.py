@@ -57,7 +57,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     ),
     "caption_checks": pa.schema(
         [*_SPAN_KEY, ("key", pa.string()), ("batch", pa.string()), ("caption", pa.string()), ("rival", pa.string()),
-         ("right", pa.bool_())]
+         ("fits", pa.bool_())]
     ),
     "rejects": pa.schema(
         [("level", pa.string()), ("source_id", pa.string()), ("clip_id", pa.string()), ("uri", pa.string()),

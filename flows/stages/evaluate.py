@@ -21,7 +21,7 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
     trained, release = spec.result("train").facts, spec.result("latents").facts["release"]
     tables = Tables(spec.home.tables_dir)
     clips = tables.read("clips", ["clip_id", "split", "media"]).to_pylist()
-    said = {row["clip_id"]: row["caption"] for row in tables.read("captions").to_pylist()}
+    said = {row["clip_id"]: row["caption"] for row in tables.read("captions").to_pylist() if row["rank"] == 0}
     held = sorted((row for row in clips if row["split"] == "held_out"), key=lambda row: row["clip_id"])
     kept_apart = bool(held)
     if not held:
