@@ -6,7 +6,7 @@ clips than twice the requests under way, and on disk never more sources than the
 
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -57,8 +57,12 @@ def module(settings: CaptionerSettings) -> Any:
     return discovery.load("data_prep.captioners", settings.name)
 
 
-def over_clips(units: Sequence[Unit], work: Work, shop: Workshop, settings: CaptionerSettings) -> Iterator[list[Row]]:
+def over_clips(
+    units: Sequence[Unit], work: Work, shop: Workshop, settings: CaptionerSettings
+) -> Generator[list[Row], None, None]:
     """Rows of some clips after rows of some others, as they come; every span of every unit is in them.
+
+    To be closed by who stops before its end, so that nothing more is asked.
 
     Raises:
         VidgenError: The captioner cannot be opened, or its server takes no request any more.

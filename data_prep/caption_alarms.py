@@ -9,6 +9,7 @@ a clip of another source. Every batch of captions (what one run asked for) is sa
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from data_prep.asking import Seen, Work, module, over_clips
@@ -120,16 +121,18 @@ def _repeated(said: Counter[str], share: float) -> str | None:
 
 
 def _mispaired(compared: Sequence[Row]) -> list[str]:
-    """A sentence for each batch whose captions fit no better than others."""
+    """A sentence for each batch where nothing shows that captions fit better than others."""
     alarms = []
     for batch in sorted({row["batch"] for row in compared}):
-        decided = [row for row in compared if row["batch"] == batch and row["fits"] is not None]
+        some = [row for row in compared if row["batch"] == batch]
+        decided = [row for row in some if row["fits"] is not None]
         right = sum(row["fits"] for row in decided)
-        if len(decided) >= _FEWEST_PAIRS and not better_than_chance(right, len(decided)):
-            wrong = next(row["clip_id"] for row in decided if not row["fits"])
+        if len(some) >= _FEWEST_PAIRS and not better_than_chance(right, len(decided)):
+            wrong = next(row["clip_id"] for row in some if not row["fits"])
             alarms.append(
-                f"The captions fit their clips no better than those of other clips: shown a clip with its own caption "
-                f"and another's, the captioner chose its own {right} times of {len(decided)}, and not for clip {wrong}"
+                f"The captions fit their clips no better than those of other clips: shown {len(some)} clips with their "
+                f"own caption and another's, the captioner chose the own one {right} times, the other "
+                f"{len(decided) - right} times (as for clip {wrong}), and could not tell of the rest"
             )
     return alarms
 
@@ -163,8 +166,9 @@ def _compared(
         for source, some in sorted(by_source.items())
     ]
     try:
-        for rows in over_clips(units, Work(_pick, _not_seen), shop, settings):
-            ledger.add(rows)
+        with closing(over_clips(units, Work(_pick, _not_seen), shop, settings)) as answers:
+            for rows in answers:
+                ledger.add(rows)
     finally:
         ledger.flush()
     have = ledger.rows()

@@ -5,6 +5,7 @@ stays in `generated_captions` with its message and attempts, and is asked again 
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -136,13 +137,14 @@ def _by_one(
     work = Work(partial(_describe, named=named), partial(_not_seen, named=named))
     watch = Watch(settings)
     try:
-        for rows in over_clips(units, work, shop, settings):
-            for row in rows:
-                row["attempts"] += have[row["key"]]["attempts"] if row["key"] in have else 0
-            ledger.add(rows)
-            watch.see(rows)
-            done += len(rows)
-            shop.progress(done, total)
+        with closing(over_clips(units, work, shop, settings)) as answers:
+            for rows in answers:
+                for row in rows:
+                    row["attempts"] += have[row["key"]]["attempts"] if row["key"] in have else 0
+                ledger.add(rows)
+                watch.see(rows)
+                done += len(rows)
+                shop.progress(done, total)
     finally:
         ledger.flush()
     have = ledger.rows()

@@ -33,7 +33,7 @@ class ServerSettings(Frozen):
         key_variable: The environment variable that holds the API key. The key itself is written nowhere.
         echo: Whether an answer that does not name its request is asked for again ("required") or taken ("wanted").
             One that names another request is never taken.
-        extra: Fields to add to a request; null takes one away.
+        extra: Fields to add to a request; null takes one away. It is kept with the recipe, so no secrets.
 
     """
 
