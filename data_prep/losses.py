@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,7 +20,7 @@ __all__ = [
     "dropped_spans",
     "lost_sources",
     "nothing_left",
-    "silent_spans",
+    "silent_span",
     "tries",
 ]
 
@@ -42,11 +41,11 @@ def dropped_spans(spans: pa.Table, verdicts: Verdicts) -> pa.Table:
     ).cast(SCHEMAS["rejects"])
 
 
-def silent_spans(spans: pa.Table) -> pa.Table:
-    """Rows of `rejects` for spans that no caption was found for."""
-    count = len(spans)
-    rule, value, threshold = pa.array(["need_caption"] * count), pa.array([0.0] * count), pa.array([1.0] * count)
-    return dropped_spans(spans, Verdicts(np.zeros(count, bool), rule, value, threshold))
+def silent_span(span: Mapping[str, Any], message: str, attempts: int) -> dict[str, Any]:
+    """A row of `rejects` for a span that no caption was found for."""
+    named = {name: span[name] for name in ("source_id", "clip_id", "uri")}
+    return {**named, "level": "span", "stage": "caption", "reason": "need_caption", "value": 0.0, "threshold": 1.0,
+            "message": message, "attempts": attempts}  # fmt: skip
 
 
 def cut_failures(spans: pa.Table, tried: Mapping[str, int]) -> pa.Table:

@@ -7,15 +7,17 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from data_prep.captioning import Captioned, expected
 from data_prep.cutting import reusable
 from data_prep.prepare import Brought, bring
 from data_prep.run import PoolRunner
-from data_prep.settings import DataSettings
+from data_prep.settings import CaptionerSettings, DataSettings
 from data_prep.sources import Source, identify, list_files
 from data_prep.tables import Part, Tables
 from data_prep.units import Unit, Workshop, made_of
@@ -75,12 +77,12 @@ def plan(videos: Path, tables: Tables, settings: DataSettings) -> Plan:
     """
     found = identify(list_files(videos), videos)
     shop = _Rehearsal(_Looking(tables.root), PoolRunner(1), lambda *_: None, settings.source_deadline_s)
-    brought = bring(found, shop, settings)
-    analysis, *others = shop.passes
+    captions: list[Step] = []
+    brought = bring(found, shop, settings, partial(_caption, steps=captions))
+    analysis, cutting = shop.passes
     waiting = {unit.source.source_id for unit in analysis.todo}
-    steps = [_analyze(analysis), _decide(brought, tables, waiting)]
-    for one in others:
-        steps.append(_cut(one, waiting, len(brought.kept)) if one.name == "clips" else _caption(one, waiting))
+    steps = [_analyze(analysis), _decide(brought, tables, waiting), *captions,
+             _cut(cutting, waiting, len(brought.kept))]  # fmt: skip
     gone = set(tables.read("forgotten", ["source_id"])["source_id"].to_pylist())
     forgotten = sum(source.source_id in gone for source in found)
     copies = len(found) - forgotten - len(brought.unique)
@@ -189,22 +191,22 @@ def _decide(brought: Brought, tables: Tables, waiting: set[str]) -> Step:
     )
 
 
-def _caption(done: _Pass, waiting: set[str]) -> Step:
-    """Spans that the captioner would see; a source's spans are captioned together."""
-    gone = done.rows_gone(["source_id"])
-    again = {row["source_id"] for row in gone}
-    todo = Counter(unit.source.source_id in again for unit in done.todo for _ in unit.spans)
-    sources = {unit.source.source_id for unit in done.units}
-    return Step(
-        name="caption",
-        of="spans",
-        new=todo[False],
-        stale={"other spans or another captioner": todo[True]} if todo[True] else {},
-        reused=sum(len(unit.spans) for unit in done.units) - sum(todo.values()),
-        removed=sum(row["source_id"] not in sources | waiting for row in gone),
-        unknown=sum(row["source_id"] in waiting - sources for row in gone),
-        decode_bytes=_bytes(unit.source for unit in done.todo),
-    )
+def _caption(
+    spans: Sequence[dict[str, Any]],
+    sources: Mapping[str, Source],
+    shop: Workshop,
+    settings: CaptionerSettings,
+    *,
+    steps: list[Step],
+) -> Captioned:
+    """Answers that captioners would be asked for; it stands in for `caption_spans`, and asks nobody."""
+    said, lacking, there = expected(spans, shop.tables, settings)
+    silent = {
+        span["source_id"] for span in spans if any(row["origin"] == "" for row in said.rows.get(span["clip_id"], ()))
+    }
+    decoded = _bytes(sources[source_id] for source_id in silent)
+    steps.append(Step(name="caption", of="captions", new=lacking, reused=there, decode_bytes=decoded))
+    return said
 
 
 def _cut(done: _Pass, waiting: set[str], kept: int) -> Step:

@@ -7,23 +7,24 @@ key is never done again, and what is there under another key is replaced.
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep import losses, shots
 from data_prep.analyze import analyze
-from data_prep.captioning import GENERATED, caption_spans
+from data_prep.captioning import Captioned, caption_spans, try_out
 from data_prep.captions import read_sidecar
 from data_prep.cutting import cut_all, with_media_keys
 from data_prep.decode import Undecodable
 from data_prep.run import Runner
 from data_prep.select import Select, judge, measured, resolve
-from data_prep.settings import DataSettings
+from data_prep.settings import CaptionerSettings, DataSettings
 from data_prep.sources import Source, identify, list_files
 from data_prep.tables import SCHEMAS, Part, Release, Tables
 from data_prep.units import Progress, Unit, Workshop, dead_row, write
@@ -34,6 +35,7 @@ __all__ = ["DATA_TABLES", "Brought", "FunnelRow", "Prepared", "analysis_units", 
 
 DATA_TABLES = ("sources", "spans", "clips", "captions", "rejects")
 _ANALYSIS_VERSION = 1
+Captioning = Callable[[Sequence[dict[str, Any]], Mapping[str, Source], Workshop, CaptionerSettings], Captioned]
 
 
 class FunnelRow(Frozen):
@@ -51,12 +53,14 @@ class Prepared(Frozen):
         funnel: From files to clips.
         reasons: Why things were dropped: reason -> count.
         release: The data tables as they are now.
+        notes: What the user has to see.
 
     """
 
     funnel: tuple[FunnelRow, ...]
     reasons: dict[str, int]
     release: Release
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class Brought:
 
     Attributes:
         unique: Sources by id, in order; copies and what was taken down are not among them.
-        kept: Spans that are to be clips, with their captions.
+        kept: Spans that are to be clips.
+        said: Their captions.
         rejects: Rows of `rejects` for the spans that are not.
         select: The thresholds as numbers.
         laps: How long each part took.
@@ -74,6 +79,7 @@ class Brought:
 
     unique: dict[str, Source]
     kept: pa.Table
+    said: Captioned
     rejects: pa.Table
     select: Select
     laps: dict[str, float]
@@ -90,10 +96,11 @@ def prepare(
     """
     shop = Workshop(tables, runner, progress, settings.source_deadline_s)
     found = identify(list_files(videos), videos)
+    _try_captioners(found, tables, settings)
     brought = bring(found, shop, settings)
     there = pc.is_in(brought.kept["clip_id"], tables.read("clips", ["clip_id"])["clip_id"].combine_chunks())
     kept, failed = brought.kept.filter(there), brought.kept.filter(pc.invert(there))
-    tables.replace("captions", _caption_rows(kept))
+    tables.replace("captions", _caption_rows(kept, brought.said))
     lost = losses.lost_sources(tables, found, brought.unique)
     rejects = pa.concat_tables(
         [
@@ -108,14 +115,17 @@ def prepare(
         raise losses.nothing_left(tables, len(found), rejects)
     reasons = Counter(rejects["reason"].to_pylist())
     return Prepared(
-        funnel=_funnel(tables, len(found), rejects, brought.laps),
+        funnel=_funnel(tables, len(found), rejects, brought),
         reasons=dict(reasons.most_common()),
         release=tables.release(DATA_TABLES),
+        notes=brought.said.notes,
     )
 
 
-def bring(found: Sequence[Source], shop: Workshop, settings: DataSettings) -> Brought:
-    """Analyze, decide, caption and cut what is not done yet; `plan` runs the same with a shop that only looks."""
+def bring(
+    found: Sequence[Source], shop: Workshop, settings: DataSettings, caption: Captioning = caption_spans
+) -> Brought:
+    """Analyze, decide, caption and cut what is not done yet; `plan` does the same with a shop that only looks."""
     tables, seconds = shop.tables, _Seconds()
     gone = set(tables.read("forgotten", ["source_id"])["source_id"].to_pylist())
     first = {source.source_id: source for source in reversed(found)}
@@ -127,20 +137,22 @@ def bring(found: Sequence[Source], shop: Workshop, settings: DataSettings) -> Br
     spans, select = candidates(tables, settings)
     verdicts = judge(spans, select)
     kept, rejects = spans.filter(pa.array(verdicts.kept)), losses.dropped_spans(spans, verdicts)
-    if settings.captioner.weights:
-        kept, silent = _caption(kept, unique, shop, settings)
-        rejects = pa.concat_tables([rejects, losses.silent_spans(silent)])
+    said = Captioned({})
+    if settings.captioner.named:
+        said = caption(kept.to_pylist(), unique, shop, settings.captioner)
+        kept, silent = _heard(kept, said, settings)
+        rejects = pa.concat_tables([rejects, silent])
         seconds.lap("captioned spans")
     kept = with_media_keys(kept)
     cut_all(kept, unique, shop, settings, losses.tries(tables, "cut"))
     seconds.lap("clips")
-    return Brought(unique, kept, rejects, select, seconds.laps)
+    return Brought(unique, kept, said, rejects, select, seconds.laps)
 
 
 def candidates(tables: Tables, settings: DataSettings) -> tuple[pa.Table, Select]:
     """All spans with all their scores, and the thresholds as numbers; where a captioner will speak, silence passes."""
     spans = measured(tables.read("spans"), tables.read("sources"), frames=settings.frames)
-    changed = {"need_caption": settings.select.need_caption and not settings.captioner.weights}
+    changed = {"need_caption": settings.select.need_caption and not settings.captioner.named}
     return spans, resolve(spans, settings.select.model_copy(update=changed))
 
 
@@ -156,13 +168,14 @@ class _Seconds:
         self.laps[name], self._last = round(now - self._last, 1), now
 
 
-def _funnel(tables: Tables, files: int, rejects: pa.Table, laps: Mapping[str, float]) -> tuple[FunnelRow, ...]:
+def _funnel(tables: Tables, files: int, rejects: pa.Table, brought: Brought) -> tuple[FunnelRow, ...]:
+    laps = brought.laps
     levels = Counter(rejects["level"].to_pylist())
     counts = {"files": files, "sources committed": len(tables.read("sources", ["source_id"])),
               "sources rejected": levels["source"], "spans": len(tables.read("spans", ["clip_id"]))}  # fmt: skip
     if "captioned spans" in laps:
-        counts["captioned spans"] = len(tables.read(GENERATED, ["clip_id"]))
-    counts |= {"spans dropped": levels["span"], "clips": len(tables.read("captions", ["clip_id"]))}
+        counts["captioned spans"] = sum(any(row["caption"] for row in rows) for rows in brought.said.rows.values())
+    counts |= {"spans dropped": levels["span"], "clips": len(tables.read("clips", ["clip_id"]))}
     return tuple(FunnelRow(name=name, rows=rows, seconds=laps.get(name)) for name, rows in counts.items())
 
 
@@ -196,22 +209,34 @@ def _analyze_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict
     return {name: write(tables, name, unit.key, rows.get(name, []), made=unit.made) for name in tables_of}
 
 
-def _caption(
-    spans: pa.Table, sources: Mapping[str, Source], shop: Workshop, settings: DataSettings
-) -> tuple[pa.Table, pa.Table]:
-    """The spans, with a generated caption where they had none, and apart those still silent if a caption is needed."""
-    without = spans.filter(pc.equal(spans["caption"], "")).to_pylist()
-    generated = caption_spans(without, sources, shop, settings.captioner)
-    for name in ("caption", "caption_origin"):
-        pairs = zip(spans["clip_id"].to_pylist(), spans[name].to_pylist(), strict=True)
-        said = [generated.get(clip_id, {}).get(name, old) for clip_id, old in pairs]
-        spans = spans.set_column(spans.schema.get_field_index(name), name, pa.array(said, pa.string()))
-    speaks = pc.not_equal(spans["caption"], "")
-    if settings.select.need_caption:
-        return spans.filter(speaks), spans.filter(pc.invert(speaks))
-    return spans, spans.slice(0, 0)
+def _try_captioners(found: Sequence[Source], tables: Tables, settings: DataSettings) -> None:
+    """Before hours of decoding: a captioner that cannot be, or a server that does not answer, is said at once."""
+    if not settings.captioner.named:
+        return
+    names = [name for name in ("sources", "dead") if tables.exists(name)]
+    known = {source for name in names for source in tables.read(name, ["source_id"])["source_id"].to_pylist()}
+    spans, select = candidates(tables, settings)
+    kept = spans.filter(pa.array(judge(spans, select).kept)).to_pylist()
+    try_out(kept, any(source.source_id not in known for source in found), tables, settings.captioner)
 
 
-def _caption_rows(kept: pa.Table) -> pa.Table:
-    named = kept.select(["clip_id", "source_id", "caption", "caption_origin", "split"])
-    return named.rename_columns(SCHEMAS["captions"].names).cast(SCHEMAS["captions"])
+def _heard(kept: pa.Table, said: Captioned, settings: DataSettings) -> tuple[pa.Table, pa.Table]:
+    """The spans with a caption, and rows of `rejects` for the others if a caption is needed."""
+    spans = kept.to_pylist()
+    speaks = [not settings.select.need_caption or bool(said.of(span)[0]["caption"]) for span in spans]
+    silent = [
+        losses.silent_span(span, said.why_silent(span), said.attempts(span))
+        for span, heard in zip(spans, speaks, strict=True)
+        if not heard
+    ]
+    return kept.filter(pa.array(speaks, pa.bool_())), pa.Table.from_pylist(silent, SCHEMAS["rejects"])
+
+
+def _caption_rows(kept: pa.Table, said: Captioned) -> pa.Table:
+    """Each span's captions; rank 0 is the first choice."""
+    rows = [
+        row | {"clip_id": span["clip_id"], "source_id": span["source_id"], "split": span["split"], "rank": rank}
+        for span in kept.to_pylist()
+        for rank, row in enumerate(said.of(span))
+    ]
+    return pa.Table.from_pylist(rows, SCHEMAS["captions"])

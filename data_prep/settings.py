@@ -2,29 +2,13 @@
 
 from pydantic import Field, field_validator
 
+from data_prep.captioners._contract import CaptionerSettings, ServerSettings
 from data_prep.select import Select
 from data_prep.shots import ShotSettings
 from vidgen_core.clip import parse_rate
 from vidgen_core.frozen import Frozen
 
-__all__ = ["CaptionerSettings", "DataSettings", "ShotSettings"]
-
-
-class CaptionerSettings(Frozen):
-    """What captions clips that have no caption beside their video.
-
-    Args:
-        name: A file of `data_prep/captioners`.
-        model: The architecture, by the captioner's own name for it.
-        weights: A checkpoint file, or a tag that the captioner can download; empty for no captioner.
-        tokens: Longest caption.
-
-    """
-
-    name: str = "coca"
-    model: str = "coca_ViT-L-14"
-    weights: str = ""
-    tokens: int = Field(30, ge=3, le=76)
+__all__ = ["CaptionerSettings", "DataSettings", "ServerSettings", "ShotSettings"]
 
 
 class DataSettings(Frozen):
@@ -36,7 +20,7 @@ class DataSettings(Frozen):
         held_out_share: Share of sources kept from training; a source is on one side as a whole.
         select: The rules that keep or drop.
         shots: Which detector finds the shots.
-        captioner: Who captions clips without a caption.
+        captioner: Who captions clips.
         source_deadline_s: A source that takes longer is given up.
         loss_budget: Share of the sources that errors may cost. A run that loses more commits all its good work and
             then fails; 1 allows everything.

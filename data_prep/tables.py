@@ -28,6 +28,8 @@ __all__ = ["SCHEMAS", "Part", "Release", "TableState", "Tables", "ask", "write_p
 # Kinds of statements that only read.
 _QUESTIONS = ("SELECT", "EXPLAIN")
 _SPAN_KEY = [("clip_id", pa.string()), ("source_id", pa.string())]
+_CAPTION = [("caption", pa.string()), ("origin", pa.string()), ("model", pa.string()), ("prompt_digest", pa.string()),
+            ("status", pa.string())]  # fmt: skip
 SCHEMAS: Mapping[str, pa.Schema] = {
     "sources": pa.schema(
         [("source_id", pa.string()), ("uri", pa.string()), ("bytes", pa.int64()), ("container", pa.string()),
@@ -49,9 +51,16 @@ SCHEMAS: Mapping[str, pa.Schema] = {
          ("frame_rate", pa.string()), ("media", pa.binary()), ("media_sha256", pa.string()),
          ("media_key", pa.string())]
     ),
-    "captions": pa.schema([*_SPAN_KEY, ("caption", pa.string()), ("origin", pa.string()), ("split", pa.string())]),
+    "captions": pa.schema(
+        [*_SPAN_KEY, *_CAPTION, ("rank", pa.int32()), ("split", pa.string())]
+    ),
     "generated_captions": pa.schema(
-        [*_SPAN_KEY, ("caption", pa.string()), ("origin", pa.string()), ("status", pa.string())]
+        [*_SPAN_KEY, *_CAPTION, ("key", pa.string()), ("batch", pa.string()), ("message", pa.string()),
+         ("attempts", pa.int32()), ("echoed", pa.bool_()), ("wrong_ids", pa.int32())]
+    ),
+    "caption_checks": pa.schema(
+        [*_SPAN_KEY, ("key", pa.string()), ("batch", pa.string()), ("caption", pa.string()), ("rival", pa.string()),
+         ("fits", pa.bool_())]
     ),
     "rejects": pa.schema(
         [("level", pa.string()), ("source_id", pa.string()), ("clip_id", pa.string()), ("uri", pa.string()),

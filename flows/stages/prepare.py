@@ -16,5 +16,6 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
     with local_ray(spec.home, spec.recipe.cores):
         done = prepare(spec.videos, tables, spec.recipe.data, RayRunner(), progress=progress)
     rows = tuple(Row(name=row.name, count=row.rows, seconds=row.seconds) for row in done.funnel)
+    rows += tuple(Row(name="NOTE", note=note) for note in done.notes)
     facts = {"reasons": done.reasons, "data": done.release.digest}
     return StageResult(stage="prepare", rows=rows, facts=facts)
