@@ -123,9 +123,9 @@ def test_a_plan_of_new_videos_says_so_and_what_it_cannot_know(copy, tmp_path):
 
 def test_a_plan_says_why_a_source_is_stale(copy, monkeypatch):
     videos, tables = copy
-    finer = SETTINGS.model_copy(update={"shots": SETTINGS.shots.model_copy(update={"cut_change": 9.0})})
+    finer = SETTINGS.model_copy(update={"shots": SETTINGS.shots.model_copy(update={"threshold": 0.6})})
     analysis = steps(videos, tables, finer)["analyze"]
-    assert analysis.stale == {"setting shots.cut_change": 5}
+    assert analysis.stale == {"setting shots.threshold": 5}
     first = sorted(videos.glob("shapes-*.mp4"))[0]
     first.with_suffix(".vtt").unlink(missing_ok=True)
     first.with_suffix(".txt").write_text("something else")
