@@ -18,13 +18,13 @@ def plan_prepare(home: Home, videos: Path, recipe: Recipe, *, as_json: bool) -> 
 
 
 def _told(made: Plan) -> str:
-    rows: list[tuple[str | int, ...]] = [("step", "of", "new", "again", "there", "to remove", "not known yet", "to decode")]
+    rows: list[tuple[str | int, ...]] = [
+        ("step", "of", "new", "again", "there", "to remove", "not known yet", "to decode")
+    ]
     for step in made.steps:
         again = sum(step.stale.values())
         size = f"{step.decode_bytes / 1e6:,.1f} MB" if step.decode_bytes else ""
-        rows.append(
-            (step.name, step.of, step.new, again, step.reused, step.removed, step.unknown, size)
-        )
+        rows.append((step.name, step.of, step.new, again, step.reused, step.removed, step.unknown, size))
     apart = [
         f"{made.copies} are copies" if made.copies else "",
         f"{made.forgotten} taken down" if made.forgotten else "",
