@@ -22,7 +22,7 @@ from data_prep.captions import read_sidecar
 from data_prep.cutting import cut_all, with_media_keys
 from data_prep.decode import Undecodable
 from data_prep.run import Runner
-from data_prep.select import Select, judge, measured, resolve
+from data_prep.select import SOURCE_COLUMNS, Select, judge, measured, resolve
 from data_prep.settings import DataSettings
 from data_prep.sources import Source, identify, list_files
 from data_prep.tables import SCHEMAS, Part, Release, Tables
@@ -139,7 +139,7 @@ def bring(found: Sequence[Source], shop: Workshop, settings: DataSettings) -> Br
 
 def candidates(tables: Tables, settings: DataSettings) -> tuple[pa.Table, Select]:
     """All spans with all their scores, and the thresholds as numbers; where a captioner will speak, silence passes."""
-    spans = measured(tables.read("spans"), tables.read("sources"), frames=settings.frames)
+    spans = measured(tables.read("spans"), tables.read("sources", SOURCE_COLUMNS), frames=settings.frames)
     changed = {"need_caption": settings.select.need_caption and not settings.captioner.weights}
     return spans, resolve(spans, settings.select.model_copy(update=changed))
 

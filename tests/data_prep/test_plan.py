@@ -1,11 +1,13 @@
 """Laws of plan and cut: a plan is what then happens, what is there is not made again, losses have a budget."""
 
+import contextlib
 import shutil
 
 import pytest
 
 from data_prep import clips as clips_module
 from data_prep import prepare as prepare_module
+from data_prep import units as units_module
 from data_prep.losses import LOSS_EXIT
 from data_prep.plan import plan
 from data_prep.prepare import prepare
@@ -91,6 +93,36 @@ def test_loosening_encodes_only_newly_kept_clips_and_ends_as_if_never_tightened(
     prepare(videos, tables, SETTINGS, InProcess())
     assert encodes == {"encoded": all_clips - kept, "analyzed": 0}
     assert tables.release(["clips", "captions", "rejects"]).digest == before.digest
+
+
+class StopsAfter:
+    """Runs some tasks here, and is stopped."""
+
+    def __init__(self, tasks):
+        self.tasks = tasks
+
+    def map(self, function, items, *, deadline_s=0.0):
+        for item in items:
+            if self.tasks == 0:
+                raise KeyboardInterrupt
+            self.tasks -= 1
+            yield item, function(item)
+
+
+def test_stopped_among_sources_whose_choice_changed_nothing_is_lost_or_encoded_twice(copy, encodes, monkeypatch):
+    videos, tables = copy
+    monkeypatch.setattr(units_module, "_COMMIT_EVERY_UNITS", 1)
+    before = tables.release(["clips", "captions", "rejects"])
+    strict = with_motion(some_source_with_spans_on_both_sides(tables))
+    prepare(videos, tables, strict, InProcess())
+    missing = before.tables["clips"].rows - len(tables.read("clips"))
+    for _ in range(4):
+        with contextlib.suppress(KeyboardInterrupt):
+            prepare(videos, tables, SETTINGS, StopsAfter(1))
+    assert encodes == {"encoded": missing, "analyzed": 0}
+    assert (
+        prepare(videos, tables, SETTINGS, InProcess()).release.tables["clips"].digest == before.tables["clips"].digest
+    )
 
 
 def test_a_plan_writes_nothing_decodes_nothing_and_is_what_then_happens(copy, encodes):
