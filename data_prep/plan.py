@@ -78,6 +78,8 @@ def plan(videos: Path, tables: Tables, settings: DataSettings) -> Plan:
     brought = bring(found, shop, settings)
     analysis, *others = shop.passes
     waiting = {unit.source.source_id for unit in analysis.todo}
+    # Whether a span passes may hang on a caption that is not written yet.
+    waiting |= {unit.source.source_id for one in others if one.name != "clips" for unit in one.todo}
     steps = [_analyze(analysis), _decide(brought, tables, waiting)]
     for one in others:
         steps.append(_cut(one, waiting, len(brought.kept)) if one.name == "clips" else _caption(one, waiting))
@@ -176,16 +178,19 @@ def _decide(brought: Brought, tables: Tables, waiting: set[str]) -> Step:
     """Spans of sources that are analyzed: which verdicts change."""
     before = tables.read("captions", ["clip_id", "source_id"])
     known = dict(zip(before["clip_id"].to_pylist(), before["source_id"].to_pylist(), strict=True))
-    now, dropped = set(brought.kept["clip_id"].to_pylist()), set(brought.rejects["clip_id"].to_pylist())
-    left = [source_id for clip_id, source_id in known.items() if clip_id not in now]
+    now = set(brought.kept["clip_id"].to_pylist())
+    dropped = brought.rejects.select(["clip_id", "source_id", "reason"]).to_pylist()
+    silent = {row["clip_id"] for row in dropped if row["reason"] == "need_caption" and row["source_id"] in waiting}
+    left = [source_id for clip_id, source_id in known.items() if clip_id not in now | silent]
     unknown = sum(source_id in waiting for source_id in left)
     return Step(
         name="decide",
         of="spans",
         new=sum(clip_id not in known for clip_id in now),
-        reused=sum(clip_id in known for clip_id in now) + sum(clip_id not in known for clip_id in dropped),
+        reused=sum(clip_id in known for clip_id in now)
+        + sum(row["clip_id"] not in known and row["clip_id"] not in silent for row in dropped),
         removed=len(left) - unknown,
-        unknown=unknown,
+        unknown=unknown + len(silent),
     )
 
 
