@@ -56,6 +56,10 @@ class Captioned:
         said = [{name: row[name] for name in beside} for row in self.rows.get(span["clip_id"], ()) if row["caption"]]
         return [*said, beside] if span["caption"] or not said else said
 
+    def awaited(self, span: Span) -> bool:
+        """Whether a caption of the span is only assumed."""
+        return any(row is _ASSUMED for row in self.rows.get(span["clip_id"], ()))
+
     def why_silent(self, span: Span) -> str:
         """Of a span without a caption: what its first captioner says about it."""
         for row in self.rows.get(span["clip_id"], ()):

@@ -23,9 +23,10 @@ __all__ = ["cut_all", "reusable", "with_media_keys"]
 
 
 def with_media_keys(spans: pa.Table) -> pa.Table:
-    """Spans with `media_key`, which is equal where the encoded media would be equal."""
-    made = f"concat_ws(':', clip_id, crop_x, crop_y, crop_w, crop_h, {ENCODING_VERSION})"
-    return ask(f"SELECT *, left(sha256({made}), 24) AS media_key FROM spans", spans=spans)
+    """Spans with `media_key`: two of one clip id are equal where the encoded media would be equal."""
+    made = f"printf('%dx%d+%d+%d/{ENCODING_VERSION}', crop_w, crop_h, crop_x, crop_y)"
+    crops = spans.select([f"crop_{part}" for part in "xywh"])
+    return spans.append_column("media_key", ask(f"SELECT {made} AS key FROM spans", spans=crops)["key"])
 
 
 def cut_all(

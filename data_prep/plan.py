@@ -7,7 +7,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +76,14 @@ def plan(videos: Path, tables: Tables, settings: DataSettings) -> Plan:
     """
     found = identify(list_files(videos), videos)
     shop = _Rehearsal(_Looking(tables.root), PoolRunner(1), lambda *_: None, settings.source_deadline_s)
-    captions: list[Step] = []
-    brought = bring(found, shop, settings, partial(_caption, steps=captions))
+    asked = _Asked()
+    brought = bring(found, shop, settings, asked.caption)
     analysis, cutting = shop.passes
     waiting = {unit.source.source_id for unit in analysis.todo}
-    steps = [_analyze(analysis), _decide(brought, tables, waiting), *captions,
-             _cut(cutting, waiting, len(brought.kept))]  # fmt: skip
+    # Whether a span passes may hang on a caption that is not written yet.
+    waiting |= asked.sources
+    steps = [_analyze(analysis), _decide(brought, tables, waiting), *asked.steps]
+    steps.append(_cut(cutting, waiting, len(brought.kept)))
     gone = set(tables.read("forgotten", ["source_id"])["source_id"].to_pylist())
     forgotten = sum(source.source_id in gone for source in found)
     copies = len(found) - forgotten - len(brought.unique)
@@ -178,35 +179,41 @@ def _decide(brought: Brought, tables: Tables, waiting: set[str]) -> Step:
     """Spans of sources that are analyzed: which verdicts change."""
     before = tables.read("captions", ["clip_id", "source_id"])
     known = dict(zip(before["clip_id"].to_pylist(), before["source_id"].to_pylist(), strict=True))
-    now, dropped = set(brought.kept["clip_id"].to_pylist()), set(brought.rejects["clip_id"].to_pylist())
-    left = [source_id for clip_id, source_id in known.items() if clip_id not in now]
+    now = set(brought.kept["clip_id"].to_pylist())
+    dropped = brought.rejects.select(["clip_id", "source_id", "reason"]).to_pylist()
+    silent = {row["clip_id"] for row in dropped if row["reason"] == "need_caption" and row["source_id"] in waiting}
+    left = [source_id for clip_id, source_id in known.items() if clip_id not in now | silent]
     unknown = sum(source_id in waiting for source_id in left)
     return Step(
         name="decide",
         of="spans",
         new=sum(clip_id not in known for clip_id in now),
-        reused=sum(clip_id in known for clip_id in now) + sum(clip_id not in known for clip_id in dropped),
+        reused=sum(clip_id in known for clip_id in now)
+        + sum(row["clip_id"] not in known and row["clip_id"] not in silent for row in dropped),
         removed=len(left) - unknown,
-        unknown=unknown,
+        unknown=unknown + len(silent),
     )
 
 
-def _caption(
-    spans: Sequence[dict[str, Any]],
-    sources: Mapping[str, Source],
-    shop: Workshop,
-    settings: CaptionerSettings,
-    *,
-    steps: list[Step],
-) -> Captioned:
-    """Answers that captioners would be asked for; it stands in for `caption_spans`, and asks nobody."""
-    said, lacking, there = expected(spans, shop.tables, settings)
-    silent = {
-        span["source_id"] for span in spans if any(row["origin"] == "" for row in said.rows.get(span["clip_id"], ()))
-    }
-    decoded = _bytes(sources[source_id] for source_id in silent)
-    steps.append(Step(name="caption", of="captions", new=lacking, reused=there, decode_bytes=decoded))
-    return said
+@dataclass
+class _Asked:
+    """Stands in for `caption_spans`: asks nobody, and notes who would be asked and for the clips of which sources."""
+
+    steps: list[Step] = field(default_factory=list)
+    sources: set[str] = field(default_factory=set)
+
+    def caption(
+        self,
+        spans: Sequence[dict[str, Any]],
+        sources: Mapping[str, Source],
+        shop: Workshop,
+        settings: CaptionerSettings,
+    ) -> Captioned:
+        said, lacking, there = expected(spans, shop.tables, settings)
+        self.sources = {span["source_id"] for span in spans if said.awaited(span)}
+        decoded = _bytes(sources[source_id] for source_id in self.sources)
+        self.steps.append(Step(name="caption", of="captions", new=lacking, reused=there, decode_bytes=decoded))
+        return said
 
 
 def _cut(done: _Pass, waiting: set[str], kept: int) -> Step:

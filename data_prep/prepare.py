@@ -23,7 +23,7 @@ from data_prep.captions import read_sidecar
 from data_prep.cutting import cut_all, with_media_keys
 from data_prep.decode import Undecodable
 from data_prep.run import Runner
-from data_prep.select import Select, judge, measured, resolve
+from data_prep.select import SOURCE_COLUMNS, Select, judge, measured, resolve
 from data_prep.settings import CaptionerSettings, DataSettings
 from data_prep.sources import Source, identify, list_files
 from data_prep.tables import SCHEMAS, Part, Release, Tables
@@ -151,7 +151,7 @@ def bring(
 
 def candidates(tables: Tables, settings: DataSettings) -> tuple[pa.Table, Select]:
     """All spans with all their scores, and the thresholds as numbers; where a captioner will speak, silence passes."""
-    spans = measured(tables.read("spans"), tables.read("sources"), frames=settings.frames)
+    spans = measured(tables.read("spans"), tables.read("sources", SOURCE_COLUMNS), frames=settings.frames)
     changed = {"need_caption": settings.select.need_caption and not settings.captioner.named}
     return spans, resolve(spans, settings.select.model_copy(update=changed))
 

@@ -18,7 +18,19 @@ from pydantic import Field, field_validator
 from vidgen_core.errors import did_you_mean
 from vidgen_core.frozen import Frozen
 
-__all__ = ["RULES", "Reason", "Rule", "Select", "Verdicts", "decide", "judge", "measured", "resolve", "scores"]
+__all__ = [
+    "RULES",
+    "SOURCE_COLUMNS",
+    "Reason",
+    "Rule",
+    "Select",
+    "Verdicts",
+    "decide",
+    "judge",
+    "measured",
+    "resolve",
+    "scores",
+]
 
 
 class Rule(NamedTuple):
@@ -199,6 +211,8 @@ def judge(spans: pa.Table, select: Select) -> Verdicts:
     )
 
 
+# What `measured` reads of `sources`.
+SOURCE_COLUMNS = ("source_id", "bytes", "width", "height", "rotation", "sar", "frames", "duration_s")
 _FACTS = pa.schema(
     [("source_id", pa.string()), ("source_s", pa.float64()), ("source_fps", pa.float64()),
      ("bits_per_pixel", pa.float64()), ("aspect", pa.float64())]

@@ -203,13 +203,14 @@ class Tables:
         if not files:
             empty = SCHEMAS[name].empty_table()
             return empty.select(list(columns)) if columns else empty
-        chosen = list(columns) if columns else None
-        return pa.concat_tables([pq.read_table(file, columns=chosen, partitioning=None) for file in files])
+        # Half the time of `pq.read_table`, which asks each file as if it were a data set.
+        return pa.concat_tables([self.part(name, file.stem.removeprefix("part-"), columns) for file in files])
 
     def part(self, name: str, unit: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of one unit, also of one that has left the table, as long as its file is there."""
         with pq.ParquetFile(self.part_file(name, unit)) as file:
-            return file.read(columns=list(columns) if columns else None)
+            # Threads cost more than they bring for the many small files of units.
+            return file.read(columns=list(columns) if columns else None, use_threads=False)
 
     def query(self, sql: str) -> pa.Table:
         """DuckDB over the current files: each table is a view, a slash in its name an underscore. Reads only.

@@ -1,11 +1,14 @@
 """Laws of plan and cut: a plan is what then happens, what is there is not made again, losses have a budget."""
 
+import contextlib
 import shutil
 
 import pytest
 
 from data_prep import clips as clips_module
 from data_prep import prepare as prepare_module
+from data_prep import units as units_module
+from data_prep.captioning import GENERATED
 from data_prep.losses import LOSS_EXIT
 from data_prep.plan import plan
 from data_prep.prepare import prepare
@@ -13,6 +16,7 @@ from data_prep.samples import make
 from data_prep.select import Select
 from data_prep.settings import DataSettings
 from data_prep.tables import Tables
+from data_prep.units import Unit, write
 from vidgen_core.errors import VidgenError
 
 SETTINGS = DataSettings(select=Select(min_motion=None))
@@ -93,6 +97,36 @@ def test_loosening_encodes_only_newly_kept_clips_and_ends_as_if_never_tightened(
     assert tables.release(["clips", "captions", "rejects"]).digest == before.digest
 
 
+class StopsAfter:
+    """Runs some tasks here, and is stopped."""
+
+    def __init__(self, tasks):
+        self.tasks = tasks
+
+    def map(self, function, items, *, deadline_s=0.0):
+        for item in items:
+            if self.tasks == 0:
+                raise KeyboardInterrupt
+            self.tasks -= 1
+            yield item, function(item)
+
+
+def test_stopped_among_sources_whose_choice_changed_nothing_is_lost_or_encoded_twice(copy, encodes, monkeypatch):
+    videos, tables = copy
+    monkeypatch.setattr(units_module, "_COMMIT_EVERY_UNITS", 1)
+    before = tables.release(["clips", "captions", "rejects"])
+    strict = with_motion(some_source_with_spans_on_both_sides(tables))
+    prepare(videos, tables, strict, InProcess())
+    missing = before.tables["clips"].rows - len(tables.read("clips"))
+    for _ in range(4):
+        with contextlib.suppress(KeyboardInterrupt):
+            prepare(videos, tables, SETTINGS, StopsAfter(1))
+    assert encodes == {"encoded": missing, "analyzed": 0}
+    assert (
+        prepare(videos, tables, SETTINGS, InProcess()).release.tables["clips"].digest == before.tables["clips"].digest
+    )
+
+
 def test_a_plan_writes_nothing_decodes_nothing_and_is_what_then_happens(copy, encodes):
     videos, tables = copy
     strict = with_motion(some_source_with_spans_on_both_sides(tables))
@@ -161,3 +195,37 @@ def test_losses_above_the_budget_fail_the_run_after_all_good_work_is_committed(c
         prepare(videos, Tables(copy[0] / "fresh"), SETTINGS.model_copy(update={"loss_budget": 0.19}), InProcess())
     assert caught.value.exit_code == LOSS_EXIT
     assert Tables(copy[0] / "fresh").digest("clips") == clips
+
+
+def test_a_plan_does_not_know_what_a_caption_will_say(copy, monkeypatch):
+    videos, tables = copy
+
+    def caption_spans(spans, sources, shop, _settings):
+        units = [Unit(f"caption-{source}", sources[source]) for source in sorted({span["source_id"] for span in spans})]
+        units = [
+            unit._replace(spans=tuple(s for s in spans if s["source_id"] == unit.source.source_id)) for unit in units
+        ]
+        work = lambda unit: {GENERATED: write(shop.tables, GENERATED, unit.key, [said(s) for s in unit.spans])}  # noqa: E731
+        shop.run(units, work, (GENERATED,))
+        rows = shop.tables.read(GENERATED).to_pylist()
+        return {row["clip_id"]: {"caption": row["caption"], "caption_origin": row["origin"]} for row in rows}
+
+    def said(span):
+        return {"clip_id": span["clip_id"], "source_id": span["source_id"], "caption": "words", "origin": "me",
+                "status": "ok"}  # fmt: skip
+
+    monkeypatch.setattr(prepare_module, "caption_spans", caption_spans)
+    for file in videos.glob("*.vtt"):
+        file.unlink()
+    silent = SETTINGS.model_copy(update={"captioner": SETTINGS.captioner.model_copy(update={"weights": "some"})})
+    prepare(
+        videos, tables, SETTINGS.model_copy(update={"select": Select(min_motion=None, need_caption=False)}), InProcess()
+    )
+    spans = len(tables.read("spans"))
+    clips = len(tables.read("clips"))
+    before = steps(videos, tables, silent)
+    assert (before["caption"].new, before["decide"].unknown) == (clips, clips)
+    assert (before["cut"].unknown, before["cut"].removed) == (clips, 0)
+    prepare(videos, tables, silent, InProcess())
+    after = steps(videos, tables, silent)
+    assert (after["caption"].reused, after["decide"].reused) == (clips, spans)
