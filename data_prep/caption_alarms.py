@@ -24,9 +24,10 @@ from vidgen_core.errors import VidgenError
 __all__ = ["Watch", "better_than_chance", "checks", "ring"]
 
 CHECKS = "caption_checks"
-# A share, or a comparison, over fewer says nothing.
-_FEWEST_REPEATS, _FEWEST_PAIRS = 32, 8
-_EARLY_CAPTIONS, _EARLY_SOURCES, _EARLY_SHARE = 128, 4, 0.5
+# Over fewer captions only a majority is an alarm, and over still fewer a share, or a comparison, says nothing.
+_MANY, _FEWEST = 32, 8
+_MAJORITY = 0.5
+_EARLY_CAPTIONS, _EARLY_SOURCES = 128, 4
 _CHANCE = 0.05
 _RIVALS_LOOKED_AT = 64
 _PLACE = ("start_pts", "stop_pts", "crop_x", "crop_y", "crop_w", "crop_h")
@@ -63,7 +64,7 @@ class Watch:
             return
         self._look_at = 2 * count
         for said in self._said.values():
-            sentence = _repeated(said, max(_EARLY_SHARE, self._settings.repeat_share))
+            sentence = _repeated(said, max(_MAJORITY, self._settings.repeat_share))
             if sentence and self._settings.alarm == "fail":
                 raise VidgenError(sentence, move=_MOVE)
 
@@ -112,8 +113,9 @@ def _plain(caption: str) -> str:
 
 def _repeated(said: Counter[str], share: float) -> str | None:
     count = said.total()
-    if count < _FEWEST_REPEATS:
+    if count < _FEWEST:
         return None
+    share = share if count >= _MANY else max(share, _MAJORITY)
     caption, times = said.most_common(1)[0]
     if times <= share * count:
         return None
@@ -127,7 +129,7 @@ def _mispaired(compared: Sequence[Row]) -> list[str]:
         some = [row for row in compared if row["batch"] == batch]
         decided = [row for row in some if row["fits"] is not None]
         right = sum(row["fits"] for row in decided)
-        if len(some) >= _FEWEST_PAIRS and not better_than_chance(right, len(decided)):
+        if len(some) >= _FEWEST and not better_than_chance(right, len(decided)):
             wrong = next(row["clip_id"] for row in some if not row["fits"])
             alarms.append(
                 f"The captions fit their clips no better than those of other clips: shown {len(some)} clips with their "

@@ -97,7 +97,7 @@ class Chat:
             response, content = self._sent("GET", "models", None, "models")
             listed = json.loads(content)["data"] if response.status_code == 200 else []
             return [str(one["id"]) for one in listed]
-        except (NoAnswer, ValueError, LookupError, TypeError):
+        except (NoAnswer, ValueError, LookupError, TypeError, RecursionError):
             return []
 
     def pause(self, pause_s: float) -> None:
@@ -163,7 +163,7 @@ class Chat:
 
     def _plain(self, error: object) -> str:
         """One short line without the key, which some servers repeat."""
-        text = " ".join(str(error).split())
+        text = " ".join(_storable(error).split())
         return (text.replace(self._key, "(the key)") if self._key else text)[:300]
 
 
@@ -177,11 +177,17 @@ def _answer(response: httpx.Response, content: bytes) -> Answer:
             text = "".join(str(part.get("text", "")) for part in text)
         if not (text is None or isinstance(text, str)):
             raise TypeError("content is no text")
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise NoAnswer(f"The answer is no chat completion: {type(error).__name__}", status=200) from error
     ids = f"{whole.get('id', '')} {response.headers.get('X-Request-Id', '')}"
     finish = str(choice.get("finish_reason") or "stop")
-    return Answer(text, finish, str(refusal or ""), str(whole.get("model") or ""), ids)
+    text = text if text is None else _storable(text)
+    return Answer(text, finish, _storable(refusal or ""), _storable(whole.get("model") or ""), ids)
+
+
+def _storable(value: object) -> str:
+    """JSON can spell half of a surrogate pair, which is no text to a table."""
+    return str(value).encode(errors="replace").decode()
 
 
 def _error(content: bytes) -> tuple[str, str]:
@@ -193,5 +199,5 @@ def _error(content: bytes) -> tuple[str, str]:
             return error, ""
         codes = [error.get("code"), error.get("type"), (error.get("innererror") or {}).get("code")]
         return str(error.get("message") or error.get("detail") or ""), " ".join(map(str, codes)).lower()
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return content[:200].decode(errors="replace"), ""

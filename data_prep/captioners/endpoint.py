@@ -52,7 +52,7 @@ def check(settings: CaptionerSettings) -> None:
     """Whether the settings can be an endpoint's.
 
     Raises:
-        VidgenError: There is no URL or no model.
+        VidgenError: There is no URL or no model, or the key is none.
 
     """
     if not settings.server.url:
@@ -60,6 +60,11 @@ def check(settings: CaptionerSettings) -> None:
             "The captioner endpoint asks a server, and none is named", got=f"weights={settings.weights!r}",
             move="Set data.captioner.server.url, such as http://localhost:8000/v1",
         )  # fmt: skip
+    if not (settings.server.key().isascii() and settings.server.key().isprintable()):
+        raise VidgenError(
+            "The captioner's key has characters that no request can hold",
+            move=f"Put the key as it was issued into the environment variable {settings.server.key_variable}",
+        )
     if not settings.model:
         raise VidgenError(
             "The captioner endpoint needs the name of a model, which is part of what a caption is kept under",

@@ -77,7 +77,7 @@ class Server:
         self.behave = lambda request, number: ""
         self.requests, self.known, self.lock = [], "", threading.Lock()
         self.under_way = self.most = 0
-        self.work_s, self.limit_s = 0.0, 1.0
+        self.work_s, self.limit_s = 0.0, 20.0
         self.say = lambda request: caption_of(request.numbers[0])
         self._asked = Counter()
         server = self

@@ -129,6 +129,16 @@ def test_one_caption_on_many_clips_is_an_alarm(clips, server):
     assert len(server.requests) == count
 
 
+def test_over_few_clips_only_a_majority_is_an_alarm(make_clips, server):
+    few, fewer = make_clips("few", sources=1, spans=12), make_clips("fewer", sources=1, spans=7)
+    server.say = lambda request: "It moves." if request.numbers[0] < 5 else f"A {request.numbers[0]}"
+    assert not few.captioned(server.settings()).notes
+    server.say = lambda request: "It moves."
+    assert not fewer.captioned(server.settings()).notes
+    with pytest.raises(VidgenError, match="12 of 12"):
+        few.captioned(server.settings(prompts=("Other?",)))
+
+
 def test_a_captioner_that_says_one_thing_of_everything_is_stopped_before_it_is_paid_for_all(make_clips, server):
     clips = make_clips("many", sources=5, spans=50, frames=1)
     server.say = lambda request: "A video."

@@ -1,17 +1,24 @@
 """Laws of the endpoint captioner against a server on loopback that misbehaves."""
 
 import itertools
+import json
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 
+import httpx
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from data_prep.captioners._contract import Asked
+from data_prep.captioners._chat import Chat, NoAnswer, _answer
+from data_prep.captioners._contract import Asked, ServerSettings
 from data_prep.captioners.endpoint import Endpoint, check, digest, open_captioner
 from vidgen_core.errors import VidgenError
 
+LATE = {"slow", "drip"}
 ONCE = ["500", "503", "429", "408", "wrong_id", "no_id", "malformed", "no_choices", "page", "slow", "drip", "half",
         "huge", "reset", "empty", "nothing"]  # fmt: skip
 ALWAYS = {
@@ -48,7 +55,7 @@ def opened(server):
 
 @pytest.mark.parametrize("wrong", ONCE)
 def test_what_goes_wrong_once_is_asked_again_and_comes_right(wrong, server, opened, asked, numbered):
-    server.limit_s = 0.25
+    server.limit_s = 0.5 if wrong in LATE else server.limit_s
     server.behave = lambda request, number: wrong if number == 1 else ""
     (said,) = opened().caption([asked(5)])
     assert (said.text, said.status, said.attempts, said.echoed) == (numbered[1](5), "ok", 2, True)
@@ -59,7 +66,7 @@ def test_what_goes_wrong_once_is_asked_again_and_comes_right(wrong, server, open
 
 @pytest.mark.parametrize("wrong", ALWAYS)
 def test_what_always_goes_wrong_has_its_status_message_and_attempts(wrong, server, opened, asked):
-    server.limit_s = 0.25
+    server.limit_s = 0.25 if wrong in LATE else server.limit_s
     server.behave = lambda request, number: wrong
     status, attempts, message = ALWAYS[wrong]
     (said,) = opened().caption([asked(5)])
@@ -200,7 +207,7 @@ def test_a_wrong_url_key_or_model_is_a_sentence_with_the_next_move(server, monke
 
 @pytest.mark.parametrize("wrong", ["400", "429", "500", "slow"])
 def test_a_server_that_takes_no_request_is_a_sentence(wrong, server):
-    server.limit_s = 0.2
+    server.limit_s = 0.2 if wrong in LATE else server.limit_s
     server.behave = lambda request, number: wrong
     with pytest.raises(VidgenError, match="refuses 4 pictures" if wrong == "400" else "does not answer"):
         open_captioner(server.settings())
@@ -209,16 +216,52 @@ def test_a_server_that_takes_no_request_is_a_sentence(wrong, server):
 def test_the_key_is_nowhere_but_in_the_request(server, monkeypatch, asked):
     monkeypatch.setenv("VIDGEN_CAPTIONER_KEY", "sk-secret")
     server.known = "sk-secret"
-    settings = server.settings()
-    assert "sk-secret" not in settings.model_dump_json()
-    endpoint = open_captioner(settings)
+    told = server.settings()
+    assert "sk-secret" not in told.model_dump_json()
+    endpoint = open_captioner(told)
     server.known = "sk-other"  # the server repeats the key that it got
     with pytest.raises(VidgenError) as caught:
         endpoint.caption([asked(5)])
     assert "sk-secret" not in str(caught.value)
     assert "(the key)" in str(caught.value)
+    monkeypatch.setenv("VIDGEN_CAPTIONER_KEY", "sk-secret-\N{EN DASH}")
+    with pytest.raises(VidgenError, match="no request can hold"):
+        check(told)
     with pytest.raises(ValueError, match="url"):
         server.settings(server={"url": "http://user:sk-secret@127.0.0.1/v1"})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("\ud800 half"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["choices", "message", "content", "finish_reason", "refusal", "model", "id", "error", "code"]
+            ),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+CHAT = Chat(ServerSettings(url="http://127.0.0.1:9/v1"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(value=JSON | st.builds(lambda message: {"choices": [{"message": message}]}, JSON), status=st.integers(200, 599))
+def test_whatever_a_server_answers_is_an_answer_or_a_reason(value, status):
+    for content in (json.dumps(value).encode(), json.dumps(value).encode()[:-1], b"[" * 100_000):
+        response = httpx.Response(status)
+        try:
+            answer = _answer(response, content)
+        except NoAnswer as reason:
+            pa.array([reason.message], pa.string())
+        else:
+            pa.array([answer.text, answer.model, answer.refusal], pa.string())
+        pa.array([CHAT._refused(response, content).message], pa.string())
 
 
 def test_a_server_that_died_ends_the_run_instead_of_failing_every_clip(server, opened, asked):
