@@ -64,5 +64,12 @@ def probe(frame: VideoFrame, rotation: int) -> Probe:
     small = Image.fromarray(np.ascontiguousarray(luma)).resize(
         (max(1, width * _SMALL_LINES // height), _SMALL_LINES), Image.Resampling.BOX
     )
-    rows, columns = np.percentile(luma, 98, axis=1), np.percentile(luma, 98, axis=0)
-    return Probe(rows.astype(np.uint8), columns.astype(np.uint8), np.asarray(small))
+    return Probe(_bright_end(luma), _bright_end(np.ascontiguousarray(luma.T)), np.asarray(small))
+
+
+def _bright_end(lines: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The 98th percentile of each line, as of `np.percentile`; a stable sort of bytes takes a quarter of its time."""
+    place = 0.98 * (lines.shape[1] - 1)
+    low = int(place)
+    ends = np.sort(lines, axis=1, kind="stable")[:, [low, min(low + 1, lines.shape[1] - 1)]].astype(np.float64)
+    return (ends[:, 0] + (ends[:, 1] - ends[:, 0]) * (place - low)).astype(np.uint8)
