@@ -12,9 +12,11 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Opened", "Undecodable", "as_bytes", "open_source", "upright"]
+__all__ = ["Opened", "Undecodable", "as_bytes", "open_source", "take_decoded", "upright"]
 
 _MOST_DEMUX_ERRORS = 64
+# Counted where decoding happens, so that no pass can forget to; a process works on one unit at a time.
+_decoded_here = [0]
 
 
 class Undecodable(Exception):  # noqa: N818 - a verdict on a file, not a mistake of ours
@@ -33,6 +35,7 @@ class Opened:
         container: The open file.
         stream: Its best video stream.
         bad_packets: Packets that could not be read or decoded so far.
+        decoded: Frames that came out of the decoder so far.
         rotation: Degrees counter-clockwise to turn a picture for showing; known after the first frame.
 
     """
@@ -40,6 +43,7 @@ class Opened:
     container: av.container.InputContainer
     stream: av.VideoStream
     bad_packets: int = 0
+    decoded: int = 0
     rotation: int = 0
     first_pts: int | None = None
     _last_pts: int | None = field(default=None, repr=False)
@@ -71,7 +75,10 @@ class Opened:
     def _decoded(self) -> Iterator[av.VideoFrame]:
         for packet in self._packets():
             try:
-                yield from self.stream.decode(packet)
+                frames = self.stream.decode(packet)
+                self.decoded += len(frames)
+                _decoded_here[0] += len(frames)
+                yield from frames
             except av.error.FFmpegError:
                 self.bad_packets += 1
 
@@ -89,6 +96,12 @@ class Opened:
                 errors += 1
                 if errors > _MOST_DEMUX_ERRORS:
                     return
+
+
+def take_decoded() -> int:
+    """Frames decoded in this process since this was last asked: what a unit of work has cost."""
+    taken, _decoded_here[0] = _decoded_here[0], 0
+    return taken
 
 
 def open_source(file: Path) -> Opened:

@@ -32,7 +32,9 @@ from vidgen_core.frozen import Frozen
 __all__ = ["DATA_TABLES", "FunnelRow", "Prepared", "prepare"]
 
 DATA_TABLES = ("sources", "spans", "clips", "captions", "rejects")
-_ANALYSIS_VERSION = 1
+_ANALYSIS_VERSION = 2
+# The passes that decode sources, by the table that they fill.
+_PASSES = {"sources": "analyze", GENERATED: "caption", "clips": "cut"}
 Span = dict[str, Any]
 Dropped = tuple[Span, Reason]
 
@@ -43,6 +45,7 @@ class FunnelRow(Frozen):
     name: str
     rows: int
     seconds: float | None = None
+    note: str = ""
 
 
 class Prepared(Frozen):
@@ -51,12 +54,14 @@ class Prepared(Frozen):
     Args:
         funnel: From files to clips.
         reasons: Why things were dropped: reason -> count.
+        decoded_per_source_frame: What this run decoded, over the frames of all sources, for each pass that decodes.
         release: The data tables as they are now.
 
     """
 
     funnel: tuple[FunnelRow, ...]
     reasons: dict[str, int]
+    decoded_per_source_frame: dict[str, float]
     release: Release
 
 
@@ -90,9 +95,11 @@ def prepare(
     if not kept:
         raise _nothing_left(tables, len(files), rejects)
     reasons = Counter(row["reason"] for row in rejects)
+    decoded = _decoded_per_source_frame(shop)
     return Prepared(
-        funnel=_funnel(tables, len(files), rejects, seconds.laps),
+        funnel=_funnel(tables, len(files), rejects, seconds.laps, decoded),
         reasons=dict(reasons.most_common()),
+        decoded_per_source_frame=decoded,
         release=tables.release(DATA_TABLES),
     )
 
@@ -110,7 +117,11 @@ class _Seconds:
 
 
 def _funnel(
-    tables: Tables, files: int, rejects: Sequence[Mapping[str, Any]], laps: Mapping[str, float]
+    tables: Tables,
+    files: int,
+    rejects: Sequence[Mapping[str, Any]],
+    laps: Mapping[str, float],
+    decoded: Mapping[str, float],
 ) -> tuple[FunnelRow, ...]:
     levels = Counter(row["level"] for row in rejects)
     counts = {"files": files, "sources committed": len(tables.read("sources", ["source_id"])),
@@ -118,7 +129,18 @@ def _funnel(
     if "captioned spans" in laps:
         counts["captioned spans"] = len(tables.read(GENERATED, ["clip_id"]))
     counts |= {"spans dropped": levels["span"], "clips": len(tables.read("captions", ["clip_id"]))}
-    return tuple(FunnelRow(name=name, rows=rows, seconds=laps.get(name)) for name, rows in counts.items())
+    passes = ", ".join(f"{share:.2f} to {name}" for name, share in decoded.items())
+    notes = {"sources committed": f"frames decoded a source frame: {passes}"} if passes else {}
+    return tuple(
+        FunnelRow(name=name, rows=rows, seconds=laps.get(name), note=notes.get(name, ""))
+        for name, rows in counts.items()
+    )
+
+
+def _decoded_per_source_frame(shop: Workshop) -> dict[str, float]:
+    """By pass: the frames that this run decoded, over those that all sources have; a pass without work is left out."""
+    frames = sum(shop.tables.read("sources", ["frames"])["frames"].to_pylist())
+    return {name: round(shop.decoded[table] / frames, 4) for table, name in _PASSES.items() if shop.decoded[table]}
 
 
 def _analyze_all(sources: Sequence[Source], shop: Workshop, settings: DataSettings) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from vidgen_core.frozen import Frozen
 
-__all__ = ["Reason", "Select", "decide", "verdicts"]
+__all__ = ["RULES", "Reason", "Select", "decide", "verdicts"]
 
 
 class Reason(Frozen):
@@ -33,39 +33,71 @@ class Reason(Frozen):
 
 
 class Select(Frozen):
-    """Thresholds. A missing score fails its rule: nothing passes unmeasured.
+    """Thresholds; None turns a rule off. A missing score fails a rule that is on: nothing passes unmeasured.
 
     Args:
         min_motion: Least mean change from frame to frame, in gray levels.
         min_brightness, max_brightness: Range of the mean luma, 0 to 255.
-        min_sharpness: Least variance of the Laplacian at 144 lines.
+        min_sharpness: Least sharpness, 0 (blurred) to 1.
         min_keep_area: Least share of the picture left after cropping black bars.
         min_distinct_share: Least share of a clip's frames that are different frames of the source.
+        max_blockiness: Most luma step at the borders of blocks over that inside them; 1 is none.
+        max_noise: Most noise, as a standard deviation in steps of 8 bits.
+        min_flow_px_s, max_flow_px_s: Range of the mean optical flow, in source pixels a second.
+        max_camera_px_s: Most motion of the camera, likewise.
+        min_object_px_s: Least motion that is not the camera's, likewise.
+        max_text_area: Most of the picture under lines of text that stay, 0 to 1.
+        min_aesthetic: Least aesthetic score, on the scale of the head's weights (about 1 to 10).
+        min_text_video_match: Least cosine between caption and stills.
+        max_nsfw, max_watermark: Most probability, 0 to 1.
+        max_faces: Most faces in a still.
+        max_detected_text_area: Most of the picture that a text detector marks, 0 to 1.
+        max_niqe: Most NIQE; lower is more natural.
         need_caption: Drop spans without a caption.
 
     """
 
-    min_motion: float = 0.15
-    min_brightness: float = 5.0
-    max_brightness: float = 250.0
-    min_sharpness: float = 0.0
+    min_motion: float | None = 0.15
+    min_brightness: float | None = 5.0
+    max_brightness: float | None = 250.0
+    min_sharpness: float | None = None
     min_keep_area: float = Field(default=0.5, gt=0, le=1)
     min_distinct_share: float = Field(default=0.75, ge=0, le=1)
+    max_blockiness: float | None = None
+    max_noise: float | None = None
+    min_flow_px_s: float | None = None
+    max_flow_px_s: float | None = None
+    max_camera_px_s: float | None = None
+    min_object_px_s: float | None = None
+    max_text_area: float | None = None
+    min_aesthetic: float | None = None
+    min_text_video_match: float | None = None
+    max_nsfw: float | None = None
+    max_watermark: float | None = None
+    max_faces: float | None = None
+    max_detected_text_area: float | None = None
+    max_niqe: float | None = None
     need_caption: bool = True
+
+
+# In the order in which they are asked; a rule's name is min_ or max_ and the score's column.
+RULES = (
+    "min_distinct_share", "min_keep_area", "min_brightness", "max_brightness", "min_sharpness", "min_motion",
+    "max_blockiness", "max_noise", "min_flow_px_s", "max_flow_px_s", "max_camera_px_s", "min_object_px_s",
+    "max_text_area", "max_niqe", "max_detected_text_area", "max_watermark", "max_nsfw", "max_faces", "min_aesthetic",
+    "min_text_video_match",
+)  # fmt: skip
 
 
 def decide(span: Mapping[str, Any], select: Select, *, frames: int) -> Reason | None:
     """The first rule that a span fails, None when it is kept. `frames` is the length of a clip."""
-    rules: list[tuple[str, float | None, float, bool]] = [
-        ("min_distinct_share", span["distinct_frames"] / frames, select.min_distinct_share, True),
-        ("min_keep_area", span["keep_area"], select.min_keep_area, True),
-        ("min_brightness", span["brightness"], select.min_brightness, True),
-        ("max_brightness", span["brightness"], select.max_brightness, False),
-        ("min_sharpness", span["sharpness"], select.min_sharpness, True),
-        ("min_motion", span["motion"], select.min_motion, True),
-    ]
-    for rule, value, threshold, at_least in rules:
-        if value is None or (value < threshold if at_least else value > threshold):
+    scores = {**span, "distinct_share": span["distinct_frames"] / frames}
+    for rule in RULES:
+        threshold = getattr(select, rule)
+        if threshold is None:
+            continue
+        value = scores.get(rule[4:])
+        if value is None or (value < threshold if rule.startswith("min_") else value > threshold):
             return Reason(rule=rule, value=value, threshold=threshold)
     if select.need_caption and not span["caption"]:
         return Reason(rule="need_caption", value=0.0, threshold=1.0)

@@ -23,24 +23,29 @@ from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 
-__all__ = ["SCHEMAS", "Part", "Release", "TableState", "Tables", "write_part"]
+__all__ = ["MODEL_SCORES", "SCHEMAS", "Part", "Release", "TableState", "Tables", "write_part"]
 
+MODEL_SCORES = (
+    "aesthetic", "text_video_match", "nsfw", "watermark", "faces", "face_area", "detected_text_area", "niqe",
+)  # fmt: skip
 _SPAN_KEY = [("clip_id", pa.string()), ("source_id", pa.string())]
+# Null where nothing was measured, and where a stage's weights are not given.
+_SCORES = ("blockiness", "noise", "flow_px_s", "camera_px_s", "object_px_s", "text_area", *MODEL_SCORES)
 SCHEMAS: Mapping[str, pa.Schema] = {
     "sources": pa.schema(
         [("source_id", pa.string()), ("uri", pa.string()), ("bytes", pa.int64()), ("container", pa.string()),
          ("codec", pa.string()), ("pix_fmt", pa.string()), ("width", pa.int32()), ("height", pa.int32()),
          ("rotation", pa.int32()), ("sar", pa.string()), ("time_base", pa.string()), ("frame_rate", pa.string()),
          ("variable_rate", pa.bool_()), ("frames", pa.int64()), ("duration_s", pa.float64()),
-         ("bad_packets", pa.int64()), ("shots", pa.int32())]
+         ("bad_packets", pa.int64()), ("decoded_frames", pa.int64()), ("shots", pa.int32())]
     ),
     "spans": pa.schema(
         [*_SPAN_KEY, ("uri", pa.string()), ("shot", pa.int32()), ("start_s", pa.float64()), ("stop_s", pa.float64()),
          ("start_pts", pa.int64()), ("stop_pts", pa.int64()), ("time_base", pa.string()),
          ("distinct_frames", pa.int32()), ("crop_x", pa.int32()), ("crop_y", pa.int32()), ("crop_w", pa.int32()),
          ("crop_h", pa.int32()), ("motion", pa.float64()), ("brightness", pa.float64()), ("sharpness", pa.float64()),
-         ("keep_area", pa.float64()), ("caption", pa.string()), ("caption_origin", pa.string()),
-         ("split", pa.string())]
+         ("keep_area", pa.float64()), *((name, pa.float64()) for name in _SCORES), ("caption", pa.string()),
+         ("caption_origin", pa.string()), ("split", pa.string())]
     ),
     "clips": pa.schema(
         [*_SPAN_KEY, ("split", pa.string()), ("frames", pa.int32()), ("height", pa.int32()), ("width", pa.int32()),
@@ -59,11 +64,12 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 
 
 class Part(NamedTuple):
-    """One Parquet file that a task wrote for one unit of work."""
+    """One Parquet file that a task wrote for one unit of work, and how many frames were decoded for it."""
 
     unit: str
     file: Path
     rows: int
+    decoded: int = 0
 
 
 class TableState(Frozen):

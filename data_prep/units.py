@@ -3,12 +3,14 @@
 A unit writes one Parquet file a table. A run that is killed at any time has lost at most the units under way.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from data_prep.decode import take_decoded
 from data_prep.run import Failure, Runner
 from data_prep.sources import Source
 from data_prep.tables import SCHEMAS, Part, Tables, write_part
@@ -36,6 +38,7 @@ class Workshop:
         runner: Who does the work.
         progress: Told (done, total) after each unit.
         deadline_s: A unit that takes longer is given up.
+        decoded: Frames decoded so far, by the table that was being filled.
 
     """
 
@@ -43,6 +46,7 @@ class Workshop:
     runner: Runner
     progress: Progress
     deadline_s: float
+    decoded: Counter[str] = field(default_factory=Counter)
 
     def run(self, units: Sequence[Unit], work: Callable[[Unit], dict[str, Part]], names: Sequence[str]) -> None:
         """Do the units that the last of the tables does not have; drop what no unit wants first.
@@ -59,6 +63,7 @@ class Workshop:
             if isinstance(result, Failure):
                 row = dead_row(unit.source, result.reason, result.message, result.attempts)
                 result = {name: write(self.tables, name, unit.key, [row] if name == "dead" else []) for name in names}
+            self.decoded[names[-1]] += sum(part.decoded for part in result.values())
             finished.append(result)
             if len(finished) >= _COMMIT_EVERY_UNITS:
                 self._commit(names, finished)
@@ -72,10 +77,10 @@ class Workshop:
 
 
 def write(tables: Tables, name: str, unit: str, rows: list[dict[str, Any]]) -> Part:
-    """Write a unit's rows of one table as its file."""
+    """Write a unit's rows of one table as its file; it carries the frames decoded since the last one."""
     file = tables.part_file(name, unit)
     write_part(file, pa.Table.from_pylist(rows, _schema(name)))
-    return Part(unit, file, len(rows))
+    return Part(unit, file, len(rows), take_decoded())
 
 
 def dead_row(source: Source, reason: str, message: str, attempts: int) -> dict[str, Any]:
