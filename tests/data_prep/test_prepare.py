@@ -11,6 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from data_prep.decode import take_decoded
 from data_prep.prepare import prepare
 from data_prep.run import Failure, PoolRunner, RayRunner
 from data_prep.samples import make
@@ -48,6 +49,7 @@ def videos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def prepared(videos, tmp_path_factory):
     tables = Tables(tmp_path_factory.mktemp("home") / "tables")
+    take_decoded()  # other tests of this process have decoded too
     return prepare(videos, tables, SETTINGS, InProcess()), tables
 
 
