@@ -20,6 +20,7 @@ from data_prep.captions import read_sidecar
 from data_prep.clips import ENCODING_VERSION, cut
 from data_prep.decode import Undecodable
 from data_prep.run import Runner
+from data_prep.scoring import SCORES, check_rules, score_spans, without_weights
 from data_prep.select import Reason, verdicts
 from data_prep.settings import DataSettings
 from data_prep.sources import Source, identify, list_files
@@ -34,7 +35,7 @@ __all__ = ["DATA_TABLES", "FunnelRow", "Prepared", "prepare"]
 DATA_TABLES = ("sources", "spans", "clips", "captions", "rejects")
 _ANALYSIS_VERSION = 2
 # The passes that decode sources, by the table that they fill.
-_PASSES = {"sources": "analyze", GENERATED: "caption", "clips": "cut"}
+_PASSES = {"sources": "analyze", SCORES: "score", GENERATED: "caption", "clips": "cut"}
 Span = dict[str, Any]
 Dropped = tuple[Span, Reason]
 
@@ -71,16 +72,19 @@ def prepare(
     """Bring the data tables up to date with a folder of videos.
 
     Raises:
-        VidgenError: The folder has no videos, or no clip is left.
+        VidgenError: The folder has no videos, a rule's score has no weights, or no clip is left.
 
     """
     shop = Workshop(tables, runner, progress, settings.source_deadline_s)
     files = list_files(videos)
     found = identify(files, videos)
     unique = {source.source_id: source for source in reversed(found)}
+    check_rules(settings.select, settings.scores)
     seconds = _Seconds()
-    _analyze_all(list(unique.values())[::-1], shop, settings)
+    unit_of = _analyze_all(list(unique.values())[::-1], shop, settings)
     seconds.lap("sources committed")
+    score_spans(unit_of, unique, shop, settings.scores)
+    seconds.lap("spans")
     kept, dropped = _decide(tables.read("spans"), settings)
     if settings.captioner.weights:
         kept, silent = _caption(kept, unique, shop, settings)
@@ -97,7 +101,7 @@ def prepare(
     reasons = Counter(row["reason"] for row in rejects)
     decoded = _decoded_per_source_frame(shop)
     return Prepared(
-        funnel=_funnel(tables, len(files), rejects, seconds.laps, decoded),
+        funnel=_funnel(tables, len(files), rejects, seconds.laps, _notes(decoded, settings)),
         reasons=dict(reasons.most_common()),
         decoded_per_source_frame=decoded,
         release=tables.release(DATA_TABLES),
@@ -121,7 +125,7 @@ def _funnel(
     files: int,
     rejects: Sequence[Mapping[str, Any]],
     laps: Mapping[str, float],
-    decoded: Mapping[str, float],
+    notes: Mapping[str, str],
 ) -> tuple[FunnelRow, ...]:
     levels = Counter(row["level"] for row in rejects)
     counts = {"files": files, "sources committed": len(tables.read("sources", ["source_id"])),
@@ -129,12 +133,19 @@ def _funnel(
     if "captioned spans" in laps:
         counts["captioned spans"] = len(tables.read(GENERATED, ["clip_id"]))
     counts |= {"spans dropped": levels["span"], "clips": len(tables.read("captions", ["clip_id"]))}
-    passes = ", ".join(f"{share:.2f} to {name}" for name, share in decoded.items())
-    notes = {"sources committed": f"frames decoded a source frame: {passes}"} if passes else {}
     return tuple(
         FunnelRow(name=name, rows=rows, seconds=laps.get(name), note=notes.get(name, ""))
         for name, rows in counts.items()
     )
+
+
+def _notes(decoded: Mapping[str, float], settings: DataSettings) -> dict[str, str]:
+    """What else is to be said about a row of the funnel."""
+    passes = ", ".join(f"{share:.2f} to {name}" for name, share in decoded.items())
+    idle = ", ".join(without_weights(settings.scores))
+    notes = {"sources committed": f"frames decoded a source frame: {passes}" if passes else "",
+             "spans": f"null scores: {idle}; give data.scores.NAME.weights=FILE" if idle else ""}  # fmt: skip
+    return {name: note for name, note in notes.items() if note}
 
 
 def _decoded_per_source_frame(shop: Workshop) -> dict[str, float]:
@@ -143,8 +154,8 @@ def _decoded_per_source_frame(shop: Workshop) -> dict[str, float]:
     return {name: round(shop.decoded[table] / frames, 4) for table, name in _PASSES.items() if shop.decoded[table]}
 
 
-def _analyze_all(sources: Sequence[Source], shop: Workshop, settings: DataSettings) -> None:
-    """Rows of `sources`, `spans` and `dead` for every source, and of no other."""
+def _analyze_all(sources: Sequence[Source], shop: Workshop, settings: DataSettings) -> dict[str, str]:
+    """Rows of `sources`, `spans` and `dead` for every source, and of no other; the unit's key by the source's id."""
     versions = {name: discovery.load("data_prep.stages", name).VERSION for name in discovery.names("data_prep.stages")}
     relevant = settings.model_dump(mode="json", include={"frames", "height", "width", "frame_rate", "held_out_share",
                                                          "shots"})  # fmt: skip
@@ -155,6 +166,7 @@ def _analyze_all(sources: Sequence[Source], shop: Workshop, settings: DataSettin
         key = digests.of_value([common, source.source_id, source.uri, repr(sidecar)], 32)
         units.append(Unit(key, source))
     shop.run(units, partial(_analyze_unit, tables=shop.tables, settings=settings), ("dead", "spans", "sources"))
+    return {unit.source.source_id: unit.key for unit in units}
 
 
 def _analyze_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:

@@ -2,6 +2,7 @@
 
 from pydantic import Field, field_validator
 
+from data_prep.score_settings import ScoreSettings
 from data_prep.select import Select
 from vidgen_core.clip import parse_rate
 from vidgen_core.frozen import Frozen
@@ -51,6 +52,7 @@ class DataSettings(Frozen):
         select: The rules that keep or drop.
         shots: The shot detector.
         captioner: Who captions clips without a caption.
+        scores: The models that score spans.
         source_deadline_s: A source that takes longer is given up.
 
     """
@@ -63,6 +65,7 @@ class DataSettings(Frozen):
     select: Select = Select()
     shots: ShotSettings = ShotSettings()
     captioner: CaptionerSettings = CaptionerSettings()
+    scores: ScoreSettings = ScoreSettings()
     source_deadline_s: float = Field(600.0, gt=0)
 
     @field_validator("frame_rate")

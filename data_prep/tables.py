@@ -55,6 +55,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "generated_captions": pa.schema(
         [*_SPAN_KEY, ("caption", pa.string()), ("origin", pa.string()), ("status", pa.string())]
     ),
+    "scores": pa.schema([*_SPAN_KEY, ("scorer", pa.string()), ("score", pa.string()), ("value", pa.float64())]),
     "rejects": pa.schema(
         [("level", pa.string()), ("source_id", pa.string()), ("clip_id", pa.string()), ("uri", pa.string()),
          ("stage", pa.string()), ("reason", pa.string()), ("value", pa.float64()), ("threshold", pa.float64()),
@@ -116,13 +117,21 @@ class Tables:
         """True once something was committed to it."""
         return DeltaTable.is_deltatable(str(self.root / name))
 
-    def part_file(self, name: str, unit: str) -> Path:
-        """Where a unit's file of a table belongs."""
-        return self.root / name / f"part-{unit}.parquet"
+    def part_file(self, name: str, unit: str, revision: str = "") -> Path:
+        """Where a unit's file of a table belongs; a revision of it lies beside it under another name."""
+        return self.root / name / f"part-{'.'.join(filter(None, (unit, revision)))}.parquet"
 
     def committed(self, name: str) -> set[str]:
         """The units in the table."""
-        return {file.stem.removeprefix("part-") for file in self.files(name)}
+        return set(self.file_of(name))
+
+    def file_of(self, name: str) -> dict[str, Path]:
+        """The current file of each unit in the table."""
+        return {_named(file)[0]: file for file in self.files(name)}
+
+    def revisions(self, name: str) -> dict[str, str]:
+        """The revision of each unit in the table; "" for one as it was first committed."""
+        return dict(_named(file) for file in self.files(name))
 
     def files(self, name: str) -> list[Path]:
         """Parquet files of the current version, sorted."""
@@ -140,14 +149,22 @@ class Tables:
 
         Units that are in the table already are left as they are, so a commit may be repeated.
         """
-        have = self.committed(name)
+        have = self.file_of(name)
         actions = [self._add(name, part) for part in parts if part.unit not in have]
-        actions += [self._remove(name, unit) for unit in sorted(set(drop) & have)]
+        actions += [self._remove(have[unit]) for unit in sorted(set(drop) & set(have))]
         if not self.exists(name):
             uri = str(self.root / name)
             (self.root / name).mkdir(parents=True, exist_ok=True)
             create_table_with_add_actions(uri, Schema.from_arrow(schema), actions, name=name.replace("/", "."))
         elif actions:
+            self._delta(name).create_write_transaction(actions, "append", Schema.from_arrow(schema))
+
+    def amend(self, name: str, schema: pa.Schema, parts: Sequence[Part]) -> None:
+        """Put other files in the place of those of units that are in the table, in one transaction."""
+        have = self.file_of(name)
+        changed = [part for part in parts if have[part.unit].name != part.file.name]
+        actions = [self._remove(have[part.unit]) for part in changed] + [self._add(name, part) for part in changed]
+        if actions:
             self._delta(name).create_write_transaction(actions, "append", Schema.from_arrow(schema))
 
     def replace(self, name: str, table: pa.Table) -> None:
@@ -208,8 +225,14 @@ class Tables:
         stats = json.dumps({"numRecords": part.rows})
         return AddAction(part.file.name, state.st_size, {}, int(state.st_mtime * 1000), True, stats)
 
-    def _remove(self, name: str, unit: str) -> RemoveAction:
-        return RemoveAction(self.part_file(name, unit).name, True, int(time.time() * 1000))
+    def _remove(self, file: Path) -> RemoveAction:
+        return RemoveAction(file.name, True, int(time.time() * 1000))
+
+
+def _named(file: Path) -> tuple[str, str]:
+    """The unit and the revision in the name of a part."""
+    unit, _, revision = file.stem.removeprefix("part-").partition(".")
+    return unit, revision
 
 
 def _sortable(schema: pa.Schema) -> list[str]:
