@@ -2,6 +2,8 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -96,12 +98,16 @@ def _watch(opened: Opened) -> _Pass:
     )
 
 
+@cache
+def _stages() -> dict[str, ModuleType]:
+    return {name: discovery.load(_STAGES, name) for name in discovery.names(_STAGES)}
+
+
 class _Measuring:
     """Lets each stage measure full-size pictures as often as it asks; pictures of another size are passed over."""
 
     def __init__(self) -> None:
-        stages = {name: discovery.load(_STAGES, name) for name in discovery.names(_STAGES)}
-        self._stages = {name: stage for name, stage in stages.items() if "measure" in vars(stage)}
+        self._stages = {name: stage for name, stage in _stages().items() if "measure" in vars(stage)}
         self._due_s = dict.fromkeys(self._stages, 0.0)
         self.taken: dict[str, dict[int, Any]] = {name: {} for name in self._stages}
         self.size = (0, 0)
@@ -167,8 +173,8 @@ def _span_row(  # noqa: PLR0913, PLR0917 - a row is made of all these
         "caption_origin": sidecar.origin,
         "split": split_of(source.source_id, settings.held_out_share),
     }
-    for name in discovery.names(_STAGES):
-        row |= discovery.load(_STAGES, name).score(view)
+    for stage in _stages().values():
+        row |= stage.score(view)
     return row
 
 

@@ -17,7 +17,8 @@ from data_prep.decode import as_bytes, upright
 __all__ = ["THUMB_HEIGHT", "THUMB_WIDTH", "Picture", "SpanView", "picture", "thumb"]
 
 THUMB_WIDTH, THUMB_HEIGHT = 48, 27
-# Making a scaler costs more than a thumbnail; this one is made again only when the size of the frames changes.
+# Making a scaler costs more than a thumbnail; this one is made again only when the size of the frames changes. It gets
+# one thread: by itself it would take all cores for each, which doubles the cost.
 _SCALER = av.video.reformatter.VideoReformatter()
 # Planar formats whose first plane is luma and whose next two, if any, are chroma.
 _PLANAR = re.compile(r"yuv(?P<full>j?)a?4[1-4][0-4]p(?P<bits>|10le|12le)|gray")
@@ -83,7 +84,7 @@ class SpanView:
 def thumb(frame: VideoFrame) -> NDArray[np.uint8]:
     """The frame as uint8 [27, 48, 3], straight from the scaler; not turned, since no analysis minds."""
     small = _SCALER.reformat(
-        frame, width=THUMB_WIDTH, height=THUMB_HEIGHT, format="rgb24", interpolation="FAST_BILINEAR"
+        frame, width=THUMB_WIDTH, height=THUMB_HEIGHT, format="rgb24", interpolation="FAST_BILINEAR", threads=1
     )
     return as_bytes(small, "rgb24")
 

@@ -129,11 +129,12 @@ def _camera(field: _Field, size: tuple[int, ...]) -> tuple[Floats, Floats]:
     model = np.concatenate([np.stack([one, none, across, -down], 1), np.stack([none, one, down, across], 1)])
     seen = np.concatenate([field.across, field.down], 1)
     trust = field.trust + 1e-4
+    outer = (model[:, :, None] * model[:, None, :]).reshape(len(model), -1)
     say = np.ones_like(trust)
     fitted = np.zeros_like(seen)
     for _ in range(_ROUNDS):
         weights = np.tile(trust * say, 2)
-        squares = np.einsum("nb,bi,bj->nij", weights, model, model, optimize=True) + 1e-3 * np.eye(4)
+        squares = (weights @ outer).reshape(-1, 4, 4) + 1e-3 * np.eye(4)
         motion = np.linalg.solve(squares, (weights * seen @ model)[..., None])[..., 0]
         fitted = motion @ model.T
         off_across, off_down = np.split(seen - fitted, 2, axis=1)

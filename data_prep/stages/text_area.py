@@ -23,7 +23,7 @@ VERSION = 1
 WRITES = ("text_area",)
 EVERY_S = 2.0
 
-_LINES_PX = 360  # pictures are shrunk by a whole number to about so many lines
+_LINES_PX = 300  # pictures are shrunk by a whole number to about so many lines
 _LEAST_LETTERS = 5
 _LEAST_HEIGHT_PX = 6
 _MOST_HEIGHT = 0.2  # of the picture
@@ -108,14 +108,15 @@ def _line_boxes(mask: NDArray[np.bool_], luma: NDArray[np.uint8]) -> Boxes:
     height, width = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]
     letters = (height >= _LEAST_HEIGHT_PX) & (height <= _MOST_HEIGHT * len(mask))
     letters &= (width <= 2.5 * height) & (width >= 0.12 * height)
+    order = np.argsort(boxes[:, 2], kind="stable")
+    if not _rows(boxes[order[letters[order]]]):
+        return np.zeros((0, 4))  # most pictures: no need to look at grays
     inside = np.flatnonzero(np.concatenate([[False], letters])[labels])
     strokes = labels.ravel()[inside]
     areas = np.bincount(strokes, minlength=count + 1)[1:]
     letters &= areas > 0.2 * height * width
-    if letters.sum() < _LEAST_LETTERS:
-        return np.zeros((0, 4))
     grays = np.bincount(strokes, luma.ravel()[inside], minlength=count + 1)[1:] / np.maximum(areas, 1)
-    order = np.flatnonzero(letters)[np.argsort(boxes[letters, 2], kind="stable")]
+    order = order[letters[order]]
     rows = _rows(boxes[order], grays[order])
     return np.array(
         [(boxes[row, 0].min(), boxes[row, 1].max(), boxes[row, 2].min(), boxes[row, 3].max())
@@ -123,7 +124,7 @@ def _line_boxes(mask: NDArray[np.bool_], luma: NDArray[np.uint8]) -> Boxes:
     ).reshape(-1, 4)  # fmt: skip
 
 
-def _rows(boxes: NDArray[np.int_], grays: NDArray[np.float64]) -> list[list[int]]:
+def _rows(boxes: NDArray[np.int_], grays: NDArray[np.float64] | None = None) -> list[list[int]]:
     """Chains of at least five letters, each the right neighbor of the one before; letters are sorted by their left."""
     top, bottom, left, right = boxes.T
     height = bottom - top
@@ -131,21 +132,23 @@ def _rows(boxes: NDArray[np.int_], grays: NDArray[np.float64]) -> list[list[int]
     gap = left - right[:, None]
     next_to = np.abs(bottom[:, None] - bottom) <= np.maximum(0.12 * tall, 1.0)
     next_to &= (tall <= 1.7 * short) & (gap >= -0.1 * tall) & (gap <= 0.8 * tall) & (left > left[:, None])
-    next_to &= np.abs(grays[:, None] - grays) < 30
-    length, before = np.ones(len(boxes), int), np.full(len(boxes), -1)
-    for letter in range(len(boxes)):
-        candidates = np.flatnonzero(next_to[:, letter])
-        if len(candidates):
-            before[letter] = candidates[length[candidates].argmax()]
-            length[letter] = length[before[letter]] + 1
+    if grays is not None:
+        next_to &= np.abs(grays[:, None] - grays) < 30
+    length, before = [1] * len(boxes), [-1] * len(boxes)
+    # A letter's neighbors lie left of it, so their chains are complete when it is reached.
+    for letter, neighbor in np.argwhere(next_to.T).tolist():
+        if length[neighbor] >= length[letter]:
+            before[letter], length[letter] = neighbor, length[neighbor] + 1
+    if max(length, default=0) < _LEAST_LETTERS:
+        return []
     rows: list[list[int]] = []
     used: set[int] = {-1}
-    for last in np.argsort(-length, kind="stable").tolist():
+    for last in np.argsort(np.negative(length), kind="stable").tolist():
         row, letter = [], last
         while letter not in used:
             row.append(letter)
             used.add(letter)
-            letter = int(before[letter])
+            letter = before[letter]
         if len(row) >= _LEAST_LETTERS:
             rows.append(row[::-1])
     return rows
