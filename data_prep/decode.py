@@ -3,6 +3,7 @@
 Nothing is ever sought, so the frames are right for open groups of pictures, edit lists, variable rates and all else.
 """
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 __all__ = ["Opened", "Undecodable", "as_bytes", "open_source", "take_decoded", "upright"]
@@ -17,6 +19,16 @@ __all__ = ["Opened", "Undecodable", "as_bytes", "open_source", "take_decoded", "
 _MOST_DEMUX_ERRORS = 64
 # Counted where decoding happens, so that no pass can forget to; a process works on one unit at a time.
 _decoded_here = [0]
+
+
+class _Here(threading.local):
+    """A thread's converter, made once and for one core: by default each frame gets a new one that takes all cores."""
+
+    def __init__(self) -> None:
+        self.converter = VideoReformatter()
+
+
+_here = _Here()
 
 
 class Undecodable(Exception):  # noqa: N818 - a verdict on a file, not a mistake of ours
@@ -132,7 +144,7 @@ def open_source(file: Path) -> Opened:
 
 def as_bytes(frame: av.VideoFrame, pixels: str) -> NDArray[np.uint8]:
     """The frame converted to an 8-bit format: "rgb24" [H, W, 3] or "gray" [H, W]."""
-    return np.asarray(frame.to_ndarray(format=pixels), np.uint8)
+    return np.asarray(_here.converter.reformat(frame, format=pixels, threads=1).to_ndarray(), np.uint8)
 
 
 def upright(picture: NDArray[np.uint8], rotation: int) -> NDArray[np.uint8]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import av.video.reformatter
 import numpy as np
 from av import VideoFrame
 from av.video.plane import VideoPlane
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from data_prep.decode import as_bytes, upright
@@ -19,7 +19,7 @@ __all__ = ["THUMB_HEIGHT", "THUMB_WIDTH", "Picture", "SpanView", "picture", "thu
 THUMB_WIDTH, THUMB_HEIGHT = 48, 27
 # Making a scaler costs more than a thumbnail; this one is made again only when the size of the frames changes. It gets
 # one thread: by itself it would take all cores for each, which doubles the cost.
-_SCALER = av.video.reformatter.VideoReformatter()
+_SCALER = VideoReformatter()
 # Planar formats whose first plane is luma and whose next two, if any, are chroma.
 _PLANAR = re.compile(r"yuv(?P<full>j?)a?4[1-4][0-4]p(?P<bits>|10le|12le)|gray")
 _FULL_RANGE = 2

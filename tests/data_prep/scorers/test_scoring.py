@@ -19,13 +19,18 @@ pytest.importorskip("onnxruntime", reason="the extra vidgen[scores] is not insta
 
 
 class Here:
-    """Runs tasks in this process and counts them by their function; those named in `crash` fail."""
+    """Runs tasks in this process and counts them by their function; those named in `crash` fail.
 
-    def __init__(self, crash=()):
-        self.ran, self.crash = [], crash
+    `stop_after` tasks of scoring it is interrupted.
+    """
+
+    def __init__(self, crash=(), stop_after=99):
+        self.ran, self.crash, self.stop_after = [], crash, stop_after
 
     def map(self, function, items, *, deadline_s=0.0):
         for item in items:
+            if self.ran.count("_score_source") >= self.stop_after:
+                raise KeyboardInterrupt
             self.ran.append(function.func.__name__)
             failed = item.source.uri in self.crash and self.ran[-1] == "_score_source"
             yield item, Failure("crashed", "", 2) if failed else function(item)
@@ -141,3 +146,15 @@ def test_a_source_that_crashes_a_scorer_has_null_scores_and_costs_no_other(video
     prepare(videos, tables, settings(detected_text=detectors[0](0.0)), Here(crash={broken}))
     nulls = {span["uri"] for span in spans(tables) if span["detected_text_area"] is None}
     assert nulls == {broken}
+
+
+def test_interrupted_while_scoring_it_continues_to_the_same_release(videos, detectors, tmp_path):
+    scored = settings(detected_text=detectors[0](0.0))
+    whole = prepare(videos, Tables(tmp_path / "whole"), scored, Here())
+    tables = Tables(tmp_path / "stopped")
+    for stop_after in (0, 1):
+        with pytest.raises(KeyboardInterrupt):
+            prepare(videos, tables, scored, Here(stop_after=stop_after))
+    runner = Here()
+    assert prepare(videos, tables, scored, runner).release.digest == whole.release.digest
+    assert "_analyze_unit" not in runner.ran
