@@ -16,6 +16,8 @@ from data_prep.captioning import Captioned, expected
 from data_prep.cutting import reusable
 from data_prep.prepare import Brought, bring
 from data_prep.run import PoolRunner
+from data_prep.score_settings import ScoreSettings
+from data_prep.scoring import missing
 from data_prep.settings import CaptionerSettings, DataSettings
 from data_prep.sources import Source, identify, list_files
 from data_prep.tables import Part, Tables
@@ -77,12 +79,12 @@ def plan(videos: Path, tables: Tables, settings: DataSettings) -> Plan:
     found = identify(list_files(videos), videos)
     shop = _Rehearsal(_Looking(tables.root), PoolRunner(1), lambda *_: None, settings.source_deadline_s)
     asked = _Asked()
-    brought = bring(found, shop, settings, asked.caption)
+    brought = bring(found, shop, settings, asked.score, asked.caption)
     analysis, cutting = shop.passes
     waiting = {unit.source.source_id for unit in analysis.todo}
     # Whether a span passes may hang on a caption that is not written yet.
     waiting |= asked.sources
-    steps = [_analyze(analysis), _decide(brought, tables, waiting), *asked.steps]
+    steps = [_analyze(analysis), *asked.scoring, _decide(brought, tables, waiting), *asked.captioning]
     steps.append(_cut(cutting, waiting, len(brought.kept)))
     gone = set(tables.read("forgotten", ["source_id"])["source_id"].to_pylist())
     forgotten = sum(source.source_id in gone for source in found)
@@ -197,10 +199,19 @@ def _decide(brought: Brought, tables: Tables, waiting: set[str]) -> Step:
 
 @dataclass
 class _Asked:
-    """Stands in for `caption_spans`: asks nobody, and notes who would be asked and for the clips of which sources."""
+    """Stands in for models: asks none, and notes what they would be asked, and about the clips of which sources."""
 
-    steps: list[Step] = field(default_factory=list)
+    scoring: list[Step] = field(default_factory=list)
+    captioning: list[Step] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
+
+    def score(self, spans: pa.Table, sources: Mapping[str, Source], shop: Workshop, settings: ScoreSettings) -> None:
+        tasks, total = missing(spans, sources, shop.tables, settings)
+        if total:
+            self.sources |= {task.source.source_id for task in tasks}
+            decoded = _bytes(task.source for task in tasks)
+            reused = total - len(tasks)
+            self.scoring.append(Step(name="score", of="sources", new=len(tasks), reused=reused, decode_bytes=decoded))
 
     def caption(
         self,
@@ -210,9 +221,10 @@ class _Asked:
         settings: CaptionerSettings,
     ) -> Captioned:
         said, lacking, there = expected(spans, shop.tables, settings)
-        self.sources = {span["source_id"] for span in spans if said.awaited(span)}
-        decoded = _bytes(sources[source_id] for source_id in self.sources)
-        self.steps.append(Step(name="caption", of="captions", new=lacking, reused=there, decode_bytes=decoded))
+        awaited = {span["source_id"] for span in spans if said.awaited(span)}
+        self.sources |= awaited
+        decoded = _bytes(sources[source_id] for source_id in awaited)
+        self.captioning.append(Step(name="caption", of="captions", new=lacking, reused=there, decode_bytes=decoded))
         return said
 
 

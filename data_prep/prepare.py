@@ -23,6 +23,8 @@ from data_prep.captions import read_sidecar
 from data_prep.cutting import cut_all, with_media_keys
 from data_prep.decode import Undecodable
 from data_prep.run import Runner
+from data_prep.score_settings import ScoreSettings
+from data_prep.scoring import SCORES, check_rules, score_spans, with_scores, without_weights
 from data_prep.select import SOURCE_COLUMNS, Select, judge, measured, resolve
 from data_prep.settings import CaptionerSettings, DataSettings
 from data_prep.sources import Source, identify, list_files
@@ -34,8 +36,11 @@ from vidgen_core.frozen import Frozen
 __all__ = ["DATA_TABLES", "Brought", "FunnelRow", "Prepared", "analysis_units", "bring", "candidates", "prepare"]
 
 DATA_TABLES = ("sources", "spans", "clips", "captions", "rejects")
-_ANALYSIS_VERSION = 1
+_ANALYSIS_VERSION = 2
+# The passes that decode sources, by the table that they fill.
+_PASSES = {"sources": "analyze", SCORES: "score", "clips": "cut"}
 Captioning = Callable[[Sequence[dict[str, Any]], Mapping[str, Source], Workshop, CaptionerSettings], Captioned]
+Scoring = Callable[[pa.Table, Mapping[str, Source], Workshop, ScoreSettings], None]
 
 
 class FunnelRow(Frozen):
@@ -44,6 +49,7 @@ class FunnelRow(Frozen):
     name: str
     rows: int
     seconds: float | None = None
+    note: str = ""
 
 
 class Prepared(Frozen):
@@ -52,6 +58,7 @@ class Prepared(Frozen):
     Args:
         funnel: From files to clips.
         reasons: Why things were dropped: reason -> count.
+        decoded_per_source_frame: What this run decoded, over the frames of all sources, for each pass that decodes.
         release: The data tables as they are now.
         notes: What the user has to see.
 
@@ -59,6 +66,7 @@ class Prepared(Frozen):
 
     funnel: tuple[FunnelRow, ...]
     reasons: dict[str, int]
+    decoded_per_source_frame: dict[str, float]
     release: Release
     notes: tuple[str, ...] = ()
 
@@ -91,11 +99,13 @@ def prepare(
     """Bring the data tables up to date with a folder of videos.
 
     Raises:
-        VidgenError: The folder has no videos, no clip is left, or errors cost more than the loss budget.
+        VidgenError: The folder has no videos, a rule's score has no weights, no clip is left, or errors cost more than
+            the loss budget.
 
     """
     shop = Workshop(tables, runner, progress, settings.source_deadline_s)
     found = identify(list_files(videos), videos)
+    check_rules(settings.select, settings.scores)
     _try_captioners(found, tables, settings)
     brought = bring(found, shop, settings)
     there = pc.is_in(brought.kept["clip_id"], tables.read("clips", ["clip_id"])["clip_id"].combine_chunks())
@@ -114,16 +124,22 @@ def prepare(
     if not len(kept):
         raise losses.nothing_left(tables, len(found), rejects)
     reasons = Counter(rejects["reason"].to_pylist())
+    decoded = _decoded_per_source_frame(shop)
     return Prepared(
-        funnel=_funnel(tables, len(found), rejects, brought),
+        funnel=_funnel(tables, len(found), rejects, brought, _notes(decoded, settings)),
         reasons=dict(reasons.most_common()),
+        decoded_per_source_frame=decoded,
         release=tables.release(DATA_TABLES),
         notes=brought.said.notes,
     )
 
 
 def bring(
-    found: Sequence[Source], shop: Workshop, settings: DataSettings, caption: Captioning = caption_spans
+    found: Sequence[Source],
+    shop: Workshop,
+    settings: DataSettings,
+    score: Scoring = score_spans,
+    caption: Captioning = caption_spans,
 ) -> Brought:
     """Analyze, decide, caption and cut what is not done yet; `plan` does the same with a shop that only looks."""
     tables, seconds = shop.tables, _Seconds()
@@ -134,6 +150,8 @@ def bring(
     work = partial(_analyze_unit, tables=tables, settings=settings)
     shop.run(units, work, ("dead", "spans", "sources"))
     seconds.lap("sources committed")
+    score(tables.read("spans"), unique, shop, settings.scores)
+    seconds.lap("spans")
     spans, select = candidates(tables, settings)
     verdicts = judge(spans, select)
     kept, rejects = spans.filter(pa.array(verdicts.kept)), losses.dropped_spans(spans, verdicts)
@@ -151,7 +169,8 @@ def bring(
 
 def candidates(tables: Tables, settings: DataSettings) -> tuple[pa.Table, Select]:
     """All spans with all their scores, and the thresholds as numbers; where a captioner will speak, silence passes."""
-    spans = measured(tables.read("spans"), tables.read("sources", SOURCE_COLUMNS), frames=settings.frames)
+    scored = with_scores(tables.read("spans"), tables.read(SCORES))
+    spans = measured(scored, tables.read("sources", SOURCE_COLUMNS), frames=settings.frames)
     changed = {"need_caption": settings.select.need_caption and not settings.captioner.named}
     return spans, resolve(spans, settings.select.model_copy(update=changed))
 
@@ -168,7 +187,9 @@ class _Seconds:
         self.laps[name], self._last = round(now - self._last, 1), now
 
 
-def _funnel(tables: Tables, files: int, rejects: pa.Table, brought: Brought) -> tuple[FunnelRow, ...]:
+def _funnel(
+    tables: Tables, files: int, rejects: pa.Table, brought: Brought, notes: Mapping[str, str]
+) -> tuple[FunnelRow, ...]:
     laps = brought.laps
     levels = Counter(rejects["level"].to_pylist())
     counts = {"files": files, "sources committed": len(tables.read("sources", ["source_id"])),
@@ -176,7 +197,25 @@ def _funnel(tables: Tables, files: int, rejects: pa.Table, brought: Brought) -> 
     if "captioned spans" in laps:
         counts["captioned spans"] = sum(any(row["caption"] for row in rows) for rows in brought.said.rows.values())
     counts |= {"spans dropped": levels["span"], "clips": len(tables.read("clips", ["clip_id"]))}
-    return tuple(FunnelRow(name=name, rows=rows, seconds=laps.get(name)) for name, rows in counts.items())
+    return tuple(
+        FunnelRow(name=name, rows=rows, seconds=laps.get(name), note=notes.get(name, ""))
+        for name, rows in counts.items()
+    )
+
+
+def _notes(decoded: Mapping[str, float], settings: DataSettings) -> dict[str, str]:
+    """What else is to be said about a row of the funnel."""
+    passes = ", ".join(f"{share:.2f} to {name}" for name, share in decoded.items())
+    idle = ", ".join(without_weights(settings.scores))
+    notes = {"sources committed": f"frames decoded a source frame: {passes}" if passes else "",
+             "spans": f"null scores: {idle}; give data.scores.NAME.weights=FILE" if idle else ""}  # fmt: skip
+    return {name: note for name, note in notes.items() if note}
+
+
+def _decoded_per_source_frame(shop: Workshop) -> dict[str, float]:
+    """By pass: the frames that this run decoded, over those that all sources have; a pass without work is left out."""
+    frames = sum(shop.tables.read("sources", ["frames"])["frames"].to_pylist())
+    return {name: round(shop.decoded[table] / frames, 4) for table, name in _PASSES.items() if shop.decoded[table]}
 
 
 def analysis_units(sources: Sequence[Source], settings: DataSettings, tries: Mapping[str, int]) -> list[Unit]:

@@ -54,6 +54,20 @@ RULES = (
     Rule("max_brightness", "brightness", False),
     Rule("min_sharpness", "sharpness", True),
     Rule("min_motion", "motion", True),
+    Rule("max_blockiness", "blockiness", False),
+    Rule("max_noise", "noise", False),
+    Rule("min_flow_px_s", "flow_px_s", True),
+    Rule("max_flow_px_s", "flow_px_s", False),
+    Rule("max_camera_px_s", "camera_px_s", False),
+    Rule("min_object_px_s", "object_px_s", True),
+    Rule("max_text_area", "text_area", False),
+    Rule("max_niqe", "niqe", False),
+    Rule("max_detected_text_area", "detected_text_area", False),
+    Rule("max_watermark", "watermark", False),
+    Rule("max_nsfw", "nsfw", False),
+    Rule("max_faces", "faces", False),
+    Rule("min_aesthetic", "aesthetic", True),
+    Rule("min_text_video_match", "text_video_match", True),
 )
 
 
@@ -87,9 +101,21 @@ class Select(Frozen):
         min_aspect, max_aspect: Range of the source's width over height as it is shown.
         min_motion: Least mean change from frame to frame, in gray levels.
         min_brightness, max_brightness: Range of the mean luma, 0 to 255.
-        min_sharpness: Least variance of the Laplacian at 144 lines.
+        min_sharpness: Least sharpness, 0 (blurred) to 1.
         min_keep_area: Least share of the picture left after cropping black bars.
         min_distinct_share: Least share of a clip's frames that are different frames of the source.
+        max_blockiness: Most luma step at the borders of blocks over that inside them; 1 is none.
+        max_noise: Most noise, as a standard deviation in steps of 8 bits.
+        min_flow_px_s, max_flow_px_s: Range of the mean optical flow, in source pixels a second.
+        max_camera_px_s: Most motion of the camera, likewise.
+        min_object_px_s: Least motion that is not the camera's, likewise.
+        max_text_area: Most of the picture under lines of text that stay, 0 to 1.
+        min_aesthetic: Least aesthetic score, on the scale of the head's weights (about 1 to 10).
+        min_text_video_match: Least cosine between caption and stills.
+        max_nsfw, max_watermark: Most probability, 0 to 1.
+        max_faces: Most faces in a still.
+        max_detected_text_area: Most of the picture that a text detector marks, 0 to 1.
+        max_niqe: Most NIQE; lower is more natural.
         need_caption: Drop spans without a caption.
         drop_share: Rule -> the share of all measured spans with the worst scores that it drops besides, as
             {"min_motion": 0.25} for the bottom quarter. The threshold then follows the data: it moves when sources
@@ -105,9 +131,23 @@ class Select(Frozen):
     min_motion: float | None = 0.15
     min_brightness: float | None = 5.0
     max_brightness: float | None = 250.0
-    min_sharpness: float | None = 0.0
+    min_sharpness: float | None = None
     min_keep_area: float | None = Field(default=0.5, gt=0, le=1)
     min_distinct_share: float | None = Field(default=0.75, ge=0, le=1)
+    max_blockiness: float | None = None
+    max_noise: float | None = None
+    min_flow_px_s: float | None = None
+    max_flow_px_s: float | None = None
+    max_camera_px_s: float | None = None
+    min_object_px_s: float | None = None
+    max_text_area: float | None = None
+    min_aesthetic: float | None = None
+    min_text_video_match: float | None = None
+    max_nsfw: float | None = None
+    max_watermark: float | None = None
+    max_faces: float | None = None
+    max_detected_text_area: float | None = None
+    max_niqe: float | None = None
     need_caption: bool = True
     drop_share: dict[str, float] = {}
 

@@ -3,6 +3,7 @@
 from pydantic import Field, field_validator
 
 from data_prep.captioners._contract import CaptionerSettings, ServerSettings
+from data_prep.score_settings import ScoreSettings
 from data_prep.select import Select
 from data_prep.shots import ShotSettings
 from vidgen_core.clip import parse_rate
@@ -21,6 +22,7 @@ class DataSettings(Frozen):
         select: The rules that keep or drop.
         shots: Which detector finds the shots.
         captioner: Who captions clips.
+        scores: The models that score spans.
         source_deadline_s: A source that takes longer is given up.
         loss_budget: Share of the sources that errors may cost. A run that loses more commits all its good work and
             then fails; 1 allows everything.
@@ -35,6 +37,7 @@ class DataSettings(Frozen):
     select: Select = Select()
     shots: ShotSettings = ShotSettings()
     captioner: CaptionerSettings = CaptionerSettings()
+    scores: ScoreSettings = ScoreSettings()
     source_deadline_s: float = Field(600.0, gt=0)
     loss_budget: float = Field(1.0, ge=0, le=1)
 

@@ -28,6 +28,8 @@ __all__ = ["SCHEMAS", "Part", "Release", "TableState", "Tables", "ask", "write_p
 # Kinds of statements that only read.
 _QUESTIONS = ("SELECT", "EXPLAIN")
 _SPAN_KEY = [("clip_id", pa.string()), ("source_id", pa.string())]
+# Null where nothing was measured; scores by models are in `scores`.
+_SCORES = ("blockiness", "noise", "flow_px_s", "camera_px_s", "object_px_s", "text_area")
 _CAPTION = [("caption", pa.string()), ("origin", pa.string()), ("model", pa.string()), ("prompt_digest", pa.string()),
             ("status", pa.string())]  # fmt: skip
 SCHEMAS: Mapping[str, pa.Schema] = {
@@ -36,15 +38,15 @@ SCHEMAS: Mapping[str, pa.Schema] = {
          ("codec", pa.string()), ("pix_fmt", pa.string()), ("width", pa.int32()), ("height", pa.int32()),
          ("rotation", pa.int32()), ("sar", pa.string()), ("time_base", pa.string()), ("frame_rate", pa.string()),
          ("variable_rate", pa.bool_()), ("frames", pa.int64()), ("duration_s", pa.float64()),
-         ("bad_packets", pa.int64()), ("shots", pa.int32())]
+         ("bad_packets", pa.int64()), ("decoded_frames", pa.int64()), ("shots", pa.int32())]
     ),
     "spans": pa.schema(
         [*_SPAN_KEY, ("uri", pa.string()), ("shot", pa.int32()), ("start_s", pa.float64()), ("stop_s", pa.float64()),
          ("start_pts", pa.int64()), ("stop_pts", pa.int64()), ("time_base", pa.string()),
          ("distinct_frames", pa.int32()), ("crop_x", pa.int32()), ("crop_y", pa.int32()), ("crop_w", pa.int32()),
          ("crop_h", pa.int32()), ("motion", pa.float64()), ("brightness", pa.float64()), ("sharpness", pa.float64()),
-         ("keep_area", pa.float64()), ("caption", pa.string()), ("caption_origin", pa.string()),
-         ("split", pa.string())]
+         ("keep_area", pa.float64()), *((name, pa.float64()) for name in _SCORES), ("caption", pa.string()),
+         ("caption_origin", pa.string()), ("split", pa.string())]
     ),
     "clips": pa.schema(
         [*_SPAN_KEY, ("split", pa.string()), ("frames", pa.int32()), ("height", pa.int32()), ("width", pa.int32()),
@@ -62,6 +64,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         [*_SPAN_KEY, ("key", pa.string()), ("batch", pa.string()), ("caption", pa.string()), ("rival", pa.string()),
          ("fits", pa.bool_())]
     ),
+    "scores": pa.schema([*_SPAN_KEY, ("scorer", pa.string()), ("score", pa.string()), ("value", pa.float64())]),
     "rejects": pa.schema(
         [("level", pa.string()), ("source_id", pa.string()), ("clip_id", pa.string()), ("uri", pa.string()),
          ("stage", pa.string()), ("reason", pa.string()), ("value", pa.float64()), ("threshold", pa.float64()),
@@ -76,11 +79,12 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 
 
 class Part(NamedTuple):
-    """One Parquet file that a task wrote for one unit of work."""
+    """One Parquet file that a task wrote for one unit of work, and how many frames were decoded for it."""
 
     unit: str
     file: Path
     rows: int
+    decoded: int = 0
 
 
 class TableState(Frozen):

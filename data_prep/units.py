@@ -4,14 +4,16 @@ A unit writes one Parquet file a table. A run that is killed at any time has los
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_prep.decode import take_decoded
 from data_prep.run import Failure, Runner
 from data_prep.sources import Source
 from data_prep.tables import SCHEMAS, Part, Tables, write_part
@@ -50,6 +52,7 @@ class Workshop:
         runner: Who does the work.
         progress: Told (done, total) after each unit.
         deadline_s: A unit that takes longer is given up.
+        decoded: Frames decoded so far, by the table that was being filled.
 
     """
 
@@ -57,6 +60,7 @@ class Workshop:
     runner: Runner
     progress: Progress
     deadline_s: float
+    decoded: Counter[str] = field(default_factory=Counter)
 
     def run(self, units: Sequence[Unit], work: Callable[[Unit], dict[str, Part]], names: Sequence[str]) -> None:
         """Do the units that the last of the tables does not have; drop what no unit wants first.
@@ -76,6 +80,7 @@ class Workshop:
                 result = {
                     name: write(self.tables, name, unit.key, rows.get(name, []), made=unit.made) for name in names
                 }
+            self.decoded[names[-1]] += sum(part.decoded for part in result.values())
             finished.append((unit, result))
             if len(finished) >= _COMMIT_EVERY_UNITS:
                 self._commit(names, finished)
@@ -90,11 +95,11 @@ class Workshop:
 
 
 def write(tables: Tables, name: str, unit: str, rows: list[dict[str, Any]], *, made: str = "") -> Part:
-    """Write a unit's rows of one table as its file, with what its key was made of."""
+    """Write a unit's rows as its file, with what its key was made of; it carries the frames decoded since the last."""
     file = tables.part_file(name, unit)
     table = pa.Table.from_pylist(rows, _schema(name))
     write_part(file, table.replace_schema_metadata({_MADE: made}) if made else table)
-    return Part(unit, file, len(rows))
+    return Part(unit, file, len(rows), take_decoded())
 
 
 def made_of(file: Path) -> dict[str, Any]:
