@@ -19,8 +19,9 @@ from data_prep.view import SpanView, picture, thumb
 from vidgen_core import discovery
 from vidgen_core.clip import parse_rate
 
-__all__ = ["Analysis", "analyze", "clip_id", "nearest", "sample_times", "split_of"]
+__all__ = ["ROUNDING_S", "Analysis", "analyze", "clip_id", "nearest", "sample_times", "split_of"]
 
+ROUNDING_S = 2e-3  # times of frames may be rounded to ticks of a millisecond
 _STAGES = "data_prep.stages"
 
 
@@ -179,8 +180,8 @@ def _span_row(  # noqa: PLR0913, PLR0917 - a row is made of all these
 
 
 def nearest(times_s: NDArray[np.float64], wanted_s: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Index of the frame on show at each wanted time: the last that began by then (times may be rounded to ticks)."""
-    return np.searchsorted(times_s, wanted_s + 2e-3, side="right").clip(1, len(times_s)) - 1
+    """Index of the frame on show at each wanted time: the last that began by then (times may be rounded)."""
+    return np.searchsorted(times_s, wanted_s + ROUNDING_S, side="right").clip(1, len(times_s)) - 1
 
 
 def _within(taken: dict[int, Any], start: int, stop: int) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 import ffmpeg
 import imageio_ffmpeg
 import numpy as np
+from av import VideoFrame
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_prep.analyze import nearest, sample_times
+from data_prep.analyze import ROUNDING_S, sample_times
 from data_prep.decode import as_bytes, open_source, upright
 from data_prep.settings import DataSettings
 
@@ -63,25 +64,39 @@ def _pictures(
 ) -> Iterator[tuple[dict[str, Any], NDArray[np.uint8]]]:
     """Each span with its fitted pictures [T, H, W, 3]; spans of a source do not overlap."""
     opened = open_source(file)
-    waiting = list(spans)
-    taken: list[tuple[float, NDArray[np.uint8]]] = []
     with opened.container:
-        for pts, frame in opened.frames():
-            if not waiting:
-                return
-            span = waiting[0]
-            if span["start_pts"] <= pts <= span["stop_pts"]:
-                sar = 1 / opened.sar if opened.rotation % 180 else opened.sar
-                picture = upright(as_bytes(frame, "rgb24"), opened.rotation)
-                taken.append((float((pts - span["start_pts"]) * opened.time_base), fit(picture, span, sar, settings)))
-            if pts >= span["stop_pts"]:
-                yield span, _resampled(taken, settings)
-                waiting, taken = waiting[1:], []
+        frames = opened.frames()
+        for span in spans:
+            # Only frames that a clip takes are converted: of 24 a second, 8.
+            taken = [
+                fit(upright(as_bytes(frame, "rgb24"), opened.rotation), span, opened.upright_sar, settings)
+                for frame in _on_show(_within(frames, span, opened.time_base), sample_times(settings))
+            ]
+            if taken:
+                yield span, np.stack(taken)
 
 
-def _resampled(taken: list[tuple[float, NDArray[np.uint8]]], settings: DataSettings) -> NDArray[np.uint8]:
-    times_s = np.array([time_s for time_s, _ in taken])
-    return np.stack([taken[place][1] for place in nearest(times_s, sample_times(settings))])
+def _within(
+    frames: Iterator[tuple[int, VideoFrame]], span: Mapping[str, Any], time_base: Fraction
+) -> Iterator[tuple[float, VideoFrame]]:
+    """The frames of a span with their seconds from its start; takes no frame beyond its last."""
+    for pts, frame in frames:
+        if pts >= span["start_pts"]:
+            yield float((pts - span["start_pts"]) * time_base), frame
+        if pts >= span["stop_pts"]:
+            return
+
+
+def _on_show(frames: Iterator[tuple[float, VideoFrame]], wanted_s: NDArray[np.float64]) -> Iterator[VideoFrame]:
+    """What `nearest` finds, as the frames come: the last that began by each wanted time."""
+    shown, waiting = None, list(wanted_s[::-1])
+    for time_s, frame in frames:
+        while shown is not None and waiting and time_s > waiting[-1] + ROUNDING_S:
+            waiting.pop()
+            yield shown
+        shown = frame
+    if shown is not None:
+        yield from [shown] * len(waiting)
 
 
 def _row(span: dict[str, Any], pictures: NDArray[np.uint8], settings: DataSettings) -> dict[str, Any]:

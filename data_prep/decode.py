@@ -71,6 +71,11 @@ class Opened:
         sar = self.stream.sample_aspect_ratio
         return sar if sar and Fraction(1, 8) <= sar <= 8 else Fraction(1)
 
+    @property
+    def upright_sar(self) -> Fraction:
+        """The same of a pixel of the picture turned for showing."""
+        return 1 / self.sar if self.rotation % 180 else self.sar
+
     def frames(self) -> Iterator[tuple[int, av.VideoFrame]]:
         """(pts, frame) in presentation order; a frame without a usable time follows the last by a nominal step."""
         rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)

@@ -1,14 +1,14 @@
 """The one place that decides: rules over scores, each with its threshold; the first rule that a span fails is kept."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from pydantic import Field
 
 from vidgen_core.frozen import Frozen
 
-__all__ = ["RULES", "Reason", "Select", "decide", "verdicts"]
+__all__ = ["RULES", "Reason", "Rule", "Select", "decide", "verdicts"]
 
 
 class Reason(Frozen):
@@ -80,25 +80,48 @@ class Select(Frozen):
     need_caption: bool = True
 
 
-# In the order in which they are asked; a rule's name is min_ or max_ and the score's column.
+class Rule(NamedTuple):
+    """A rule of `Select`: its field, the score that it looks at, and on which side of the threshold is good."""
+
+    name: str
+    score: str
+    at_least: bool
+
+
+# In the order in which they are asked; a new score gets a field of `Select` and a row here.
 RULES = (
-    "min_distinct_share", "min_keep_area", "min_brightness", "max_brightness", "min_sharpness", "min_motion",
-    "max_blockiness", "max_noise", "min_flow_px_s", "max_flow_px_s", "max_camera_px_s", "min_object_px_s",
-    "max_text_area", "max_niqe", "max_detected_text_area", "max_watermark", "max_nsfw", "max_faces", "min_aesthetic",
-    "min_text_video_match",
-)  # fmt: skip
+    Rule("min_distinct_share", "distinct_share", True),
+    Rule("min_keep_area", "keep_area", True),
+    Rule("min_brightness", "brightness", True),
+    Rule("max_brightness", "brightness", False),
+    Rule("min_sharpness", "sharpness", True),
+    Rule("min_motion", "motion", True),
+    Rule("max_blockiness", "blockiness", False),
+    Rule("max_noise", "noise", False),
+    Rule("min_flow_px_s", "flow_px_s", True),
+    Rule("max_flow_px_s", "flow_px_s", False),
+    Rule("max_camera_px_s", "camera_px_s", False),
+    Rule("min_object_px_s", "object_px_s", True),
+    Rule("max_text_area", "text_area", False),
+    Rule("max_niqe", "niqe", False),
+    Rule("max_detected_text_area", "detected_text_area", False),
+    Rule("max_watermark", "watermark", False),
+    Rule("max_nsfw", "nsfw", False),
+    Rule("max_faces", "faces", False),
+    Rule("min_aesthetic", "aesthetic", True),
+    Rule("min_text_video_match", "text_video_match", True),
+)
 
 
 def decide(span: Mapping[str, Any], select: Select, *, frames: int) -> Reason | None:
     """The first rule that a span fails, None when it is kept. `frames` is the length of a clip."""
     scores = {**span, "distinct_share": span["distinct_frames"] / frames}
     for rule in RULES:
-        threshold = getattr(select, rule)
+        value, threshold = scores.get(rule.score), getattr(select, rule.name)
         if threshold is None:
             continue
-        value = scores.get(rule[4:])
-        if value is None or (value < threshold if rule.startswith("min_") else value > threshold):
-            return Reason(rule=rule, value=value, threshold=threshold)
+        if value is None or (value < threshold if rule.at_least else value > threshold):
+            return Reason(rule=rule.name, value=value, threshold=threshold)
     if select.need_caption and not span["caption"]:
         return Reason(rule="need_caption", value=0.0, threshold=1.0)
     return None

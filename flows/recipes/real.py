@@ -2,6 +2,7 @@
 
 from flows.recipes import shapes
 from flows.recipes.recipe import Recipe
+from vidgen_core.registry.settings import GateSettings
 
 __all__ = ["tiny"]
 
@@ -21,5 +22,6 @@ def tiny() -> Recipe:
             "data": recipe.data.model_copy(update={"select": select}),
             "codec_training": recipe.codec_training.model_copy(update=shorter),
             "training": recipe.training.model_copy(update=shorter),
+            "gate": GateSettings(),
         }
     )

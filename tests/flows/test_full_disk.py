@@ -12,36 +12,49 @@ from data_prep.samples import make
 
 ROOT = Path(__file__).parents[2]
 RUN = f"{sys.executable} -m flows.cli run --recipe shapes.tiny --videos $VIDEOS --home $HOME_DIR"
-# A disk of its own, mounted where only these processes see it.
+# A disk of its own, mounted where only these processes see it; something else fills it while the command runs.
 SCRIPT = f"""
 mount -t tmpfs -o size=$SIZE none $HOME_DIR || exit 77
-{RUN}
+{RUN} &
+until [ -e $HOME_DIR/$WHEN ] || ! kill -0 $!; do sleep 0.05; done
+head -c 2G /dev/zero > $HOME_DIR/balloon 2> /dev/null
+wait $!
 echo "code of the full disk: $?"
-mount -o remount,size=4g $HOME_DIR
+[ $WHEN = . ] && exit
+rm $HOME_DIR/balloon
 {RUN}
 echo "code with more room: $?"
 """
 
 
-def on_small_disk(size, folder):
+def on_small_disk(folder, *, size, when):
+    make(folder / "videos", count=12, seed=1)
     (folder / "home").mkdir()
-    given = {"PYTHONPATH": str(ROOT), "VIDEOS": str(folder / "videos"), "HOME_DIR": str(folder / "home"), "SIZE": size}
-    return subprocess.run(
+    given = {"PYTHONPATH": str(ROOT), "VIDEOS": str(folder / "videos"), "HOME_DIR": str(folder / "home")}
+    done = subprocess.run(
         ["unshare", "--map-root-user", "--mount", "sh", "-c", SCRIPT], capture_output=True, text=True,
-        env={**os.environ, **given}, timeout=600, check=False,
+        env={**os.environ, **given, "SIZE": size, "WHEN": when}, timeout=600, check=False,
     )  # fmt: skip
+    if done.returncode == 77 or "unshare:" in done.stderr:
+        pytest.skip(f"this machine lets no user mount a disk: {done.stderr.strip()}")
+    return done.stdout + done.stderr
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="there is no unshare to mount a small disk with")
+def test_a_disk_that_is_nearly_full_is_a_sentence_before_anything_begins(tmp_path):
+    told = on_small_disk(tmp_path, size="20m", when=".")
+    assert "code of the full disk: 2\n" in told, told
+    assert "nearly full" in told
+    assert "Free some space" in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="there is no unshare to mount a small disk with")
-@pytest.mark.parametrize("size", ["200k", "3m", "12m"])
-def test_a_full_disk_is_a_sentence_and_costs_nothing(size, tmp_path):
-    make(tmp_path / "videos", 12, seed=1)
-    done = on_small_disk(size, tmp_path)
-    if done.returncode == 77 or "unshare:" in done.stderr:
-        pytest.skip(f"this machine lets no user mount a disk: {done.stderr.strip()}")
-    told = done.stdout + done.stderr
-    assert "code of the full disk: 28" in told, told
+@pytest.mark.parametrize("when", ["tables", "codecs", "training"])
+def test_a_disk_that_fills_up_is_a_sentence_and_costs_nothing(when, tmp_path):
+    told = on_small_disk(tmp_path, size="1g", when=when)
+    assert "code of the full disk: 2\n" in told, told
     assert "The disk is full" in told
     assert "Free some space" in told
     assert "Traceback" not in told

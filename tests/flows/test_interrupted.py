@@ -55,11 +55,11 @@ def half_prepared(home):
 
 
 def half_encoded(home):
-    return bool(list(home.glob("codecs/*/checkpoints/step-*")))
+    return bool(list(home.glob("codecs/*/checkpoints/step-*/manifest.json")))
 
 
 def half_trained(home):
-    return bool(list(home.glob("training/*/checkpoints/step-*")))
+    return bool(list(home.glob("training/*/checkpoints/step-*/manifest.json")))
 
 
 def stop(videos, home, mark, *, when, by):
