@@ -22,7 +22,6 @@ from vidgen_core.clip import parse_rate
 __all__ = ["ROUNDING_S", "Analysis", "analyze", "clip_id", "nearest", "sample_times", "split_of"]
 
 ROUNDING_S = 2e-3  # times of frames may be rounded to ticks of a millisecond
-_PROBES_PER_S = 3.0
 _STAGES = "data_prep.stages"
 
 

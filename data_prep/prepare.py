@@ -129,7 +129,7 @@ def prepare(
         funnel=_funnel(tables, len(found), rejects, brought, _notes(decoded, settings)),
         reasons=dict(reasons.most_common()),
         decoded_per_source_frame=decoded,
-        release=tables.release(DATA_TABLES),
+        release=tables.release([*DATA_TABLES, *([SCORES] if len(tables.read(SCORES, ["clip_id"])) else [])]),
         notes=brought.said.notes,
     )
 
@@ -224,6 +224,7 @@ def analysis_units(sources: Sequence[Source], settings: DataSettings, tries: Map
     versions = {name: discovery.load("data_prep.stages", name).VERSION for name in stages}
     relevant = settings.model_dump(mode="json", include={"frames", "height", "width", "frame_rate", "held_out_share",
                                                          "shots"})  # fmt: skip
+    relevant["shots"].pop("weights")  # what they hold counts, not where they lie
     common = {
         "settings": relevant,
         "versions": {**versions, "shots": shots.version(settings.shots), "analysis": _ANALYSIS_VERSION},

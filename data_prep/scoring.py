@@ -88,7 +88,8 @@ def score_spans(spans: pa.Table, sources: Mapping[str, Source], shop: Workshop, 
             shop.tables.commit(SCORES, SCHEMAS[SCORES], finished)
             finished = []
         shop.progress(total - len(tasks) + done, total)
-    shop.tables.commit(SCORES, SCHEMAS[SCORES], finished)
+    if finished:
+        shop.tables.commit(SCORES, SCHEMAS[SCORES], finished)
 
 
 def missing(

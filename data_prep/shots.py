@@ -52,7 +52,7 @@ class ShotFinder:
 
 
 def version(settings: ShotSettings) -> str:
-    """What the shots depend on beside the pictures: this code, the detector's and its package's, threshold and weights.
+    """What the shots depend on beside pictures and settings: this code, the detector's and its package's, and weights.
 
     Raises:
         VidgenError: As for `ShotFinder`; so a run that cannot find shots ends before its first source.
@@ -61,7 +61,7 @@ def version(settings: ShotSettings) -> str:
     detector = discovery.load(_DETECTORS, settings.detector)
     detector.open_detector(settings)
     weights = "" if settings.weights is None else digests.of_file(settings.weights)
-    return f"{VERSION} {settings.detector} {detector.VERSION} {settings.threshold} {weights}"
+    return f"{VERSION} {settings.detector} {detector.VERSION} {weights}"
 
 
 def _between(transitions: list[Transition], frames: int) -> list[tuple[int, int]]:

@@ -66,20 +66,3 @@ def test_queries_see_every_table_and_a_wrong_one_is_a_sentence(tmp_path):
     assert tables.query("SELECT count(*) AS n FROM clips")["n"].to_pylist() == [2]
     with pytest.raises(VidgenError, match="does not run"):
         tables.query("SELECT nothing FROM nowhere")
-
-
-def test_a_revision_takes_the_place_of_its_unit_and_is_dropped_with_it(tmp_path):
-    tables = Tables(tmp_path)
-    tables.commit("clips", SCHEMA, [part(tables, "u", ["a"]), part(tables, "v", ["b"])])
-    file = tables.part_file("clips", "u", "later")
-    write_part(file, pa.Table.from_pylist([{"clip_id": "changed", "media": b""}], SCHEMA))
-    tables.amend("clips", SCHEMA, [Part("u", file, 1)])
-    assert sorted(tables.read("clips")["clip_id"].to_pylist()) == ["b", "changed"]
-    assert tables.committed("clips") == {"u", "v"}
-    assert tables.revisions("clips") == {"u": "later", "v": ""}
-    version = tables.version("clips")
-    tables.amend("clips", SCHEMA, [Part("u", file, 1)])
-    tables.commit("clips", SCHEMA, [part(tables, "u", ["a"])])
-    assert tables.version("clips") == version
-    tables.commit("clips", SCHEMA, [], drop={"u"})
-    assert tables.read("clips")["clip_id"].to_pylist() == ["b"]

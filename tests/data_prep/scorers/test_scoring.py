@@ -8,10 +8,10 @@ from data_prep.prepare import prepare
 from data_prep.run import Failure
 from data_prep.samples import make
 from data_prep.score_settings import OnnxSettings, ScoreSettings
-from data_prep.scoring import without_weights
+from data_prep.scoring import with_scores, without_weights
 from data_prep.select import Select
 from data_prep.settings import DataSettings
-from data_prep.tables import MODEL_SCORES, Tables
+from data_prep.tables import SCHEMAS, Tables
 from vidgen_core import discovery
 from vidgen_core.errors import VidgenError
 
@@ -63,7 +63,8 @@ def settings(**scores):
 
 
 def spans(tables):
-    return sorted(tables.read("spans").to_pylist(), key=lambda span: span["clip_id"])
+    scored = with_scores(tables.read("spans"), tables.read("scores"))
+    return sorted(scored.to_pylist(), key=lambda span: span["clip_id"])
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +73,12 @@ def plain(videos, tmp_path_factory):
     return prepare(videos, tables, settings(), Here()), tables
 
 
-def test_each_scorer_has_its_settings_and_its_columns_in_the_table_of_spans():
+def test_each_scorer_has_its_settings_and_columns_of_its_own():
     names = discovery.names("data_prep.scorers")
     assert set(names) == set(ScoreSettings.model_fields) - {"stills"}
     scorers = [discovery.load("data_prep.scorers", name) for name in names]
-    assert sorted(column for scorer in scorers for column in scorer.WRITES) == sorted(MODEL_SCORES)
+    columns = [column for scorer in scorers for column in scorer.WRITES]
+    assert len({*columns, *SCHEMAS["spans"].names}) == len(columns) + len(SCHEMAS["spans"].names)
     for scorer in scorers:
         assert scorer.VERSION >= 1
         assert isinstance(scorer.READS_CAPTION, bool)
@@ -84,7 +86,13 @@ def test_each_scorer_has_its_settings_and_its_columns_in_the_table_of_spans():
 
 def test_without_weights_scores_are_null_and_the_run_says_so_once(plain):
     done, tables = plain
-    assert all(span[column] is None for span in spans(tables) for column in MODEL_SCORES)
+    columns = [
+        column
+        for name in without_weights(ScoreSettings())
+        for column in discovery.load("data_prep.scorers", name).WRITES
+    ]
+    assert columns
+    assert all(span[column] is None for span in spans(tables) for column in columns)
     notes = [row.note for row in done.funnel if "weights" in row.note]
     assert len(notes) == 1
     assert all(name in notes[0] for name in without_weights(ScoreSettings()))
@@ -92,10 +100,10 @@ def test_without_weights_scores_are_null_and_the_run_says_so_once(plain):
 
 
 def test_scores_fill_their_columns_in_one_more_pass_and_are_not_made_twice(videos, plain, detectors, tmp_path):
-    tables, with_scores = Tables(tmp_path), settings(detected_text=detectors[0](0.0), faces=detectors[1])
+    tables, scored = Tables(tmp_path), settings(detected_text=detectors[0](0.0), faces=detectors[1])
     runner = Here()
     take_decoded()
-    done = prepare(videos, tables, with_scores, runner)
+    done = prepare(videos, tables, scored, runner)
     assert runner.ran.count("_score_source") == 2
     assert done.decoded_per_source_frame["score"] <= 1
     for span, bare in zip(spans(tables), spans(plain[1]), strict=True):
@@ -104,7 +112,7 @@ def test_scores_fill_their_columns_in_one_more_pass_and_are_not_made_twice(video
         assert span["aesthetic"] is None
         assert {**span, "detected_text_area": None, "faces": None, "face_area": None} == bare
     again = Here()
-    assert prepare(videos, tables, with_scores, again).release == done.release
+    assert prepare(videos, tables, scored, again).release == done.release
     assert again.ran == []
 
 
