@@ -48,6 +48,7 @@ class Opened:
         stream: Its best video stream.
         bad_packets: Packets that could not be read or decoded so far.
         decoded: Frames that came out of the decoder so far.
+        packet_pts: Times that packets told so far, also of frames that the decoder was told to skip.
         rotation: Degrees counter-clockwise to turn a picture for showing; known after the first frame.
 
     """
@@ -58,6 +59,7 @@ class Opened:
     decoded: int = 0
     rotation: int = 0
     first_pts: int | None = None
+    packet_pts: list[int] = field(default_factory=list, repr=False)
     _last_pts: int | None = field(default=None, repr=False)
 
     @property
@@ -91,6 +93,8 @@ class Opened:
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         for packet in self._packets():
+            if packet.pts is not None and not packet.is_discard:
+                self.packet_pts.append(packet.pts)
             try:
                 frames = self.stream.decode(packet)
                 self.decoded += len(frames)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from data_prep.shot_detectors._contract import ShotSettings, Thumbs, Transition
 from vidgen_core import digests, discovery
 
-__all__ = ["VERSION", "ShotFinder", "ShotSettings", "Shots", "Transition", "version"]
+__all__ = ["VERSION", "ShotFinder", "ShotSettings", "Shots", "Transition", "between", "version"]
 
 VERSION = 2
 _DETECTORS = "data_prep.shot_detectors"
@@ -48,7 +48,7 @@ class ShotFinder:
     def finish(self) -> Shots:
         """The shots, once the last frame has come."""
         transitions = self._detector.finish()
-        return Shots(_between(transitions, self._frames), transitions)
+        return Shots(between(transitions, self._frames), transitions)
 
 
 def version(settings: ShotSettings) -> str:
@@ -64,7 +64,8 @@ def version(settings: ShotSettings) -> str:
     return f"{VERSION} {settings.detector} {detector.VERSION} {weights}"
 
 
-def _between(transitions: list[Transition], frames: int) -> list[tuple[int, int]]:
+def between(transitions: list[Transition], frames: int) -> list[tuple[int, int]]:
+    """What `frames` frames hold besides transitions, as spans [start, stop)."""
     spans, start = [], 0
     for transition in [*transitions, Transition(frames, frames)]:
         if transition.start > start:

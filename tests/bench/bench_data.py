@@ -48,7 +48,8 @@ def main() -> None:
                 "hours": hours,
                 "cpu_s": {name: summary(values) for name, values in measured.items()},
                 "prepare_over_null": ratio(measured, "analyze", over="ffmpeg_null"),
-                "shots_over_null": ratio(measured, "shots_thumbnails", over="ffmpeg_null"),
+                "shots_over_null": ratio(measured, "shots_quick", over="ffmpeg_null"),
+                "shots_of_all_frames_over_null": ratio(measured, "shots_thumbnails", over="ffmpeg_null"),
                 "peers_shots_over_null": {
                     name: ratio(measured, f"shots_{name}", over="ffmpeg_null") for name in bench_shots.PEERS
                 },
@@ -83,7 +84,7 @@ def _shots(folder: Path) -> dict[str, Any] | None:
     if not (data / "cuts.json").exists():
         return None
     rows = bench_shots.found(data)
-    return {**rows.pop("thumbnails"), "peers": rows}
+    return {**rows.pop("thumbnails"), "quick": rows.pop("quick"), "peers": rows}
 
 
 def _decode(file: Path) -> None:

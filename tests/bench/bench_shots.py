@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from data_prep.quick_shots import quick_shots
 from data_prep.shot_detectors._contract import Thumbs
 from data_prep.shots import ShotFinder, ShotSettings, Transition
 from tests.bench import shot_films
@@ -45,6 +46,11 @@ class Count:
     @property
     def gradual_f1(self) -> float:
         return _f1(self.gradual, self.gradual_missed, self.gradual_false)
+
+    @property
+    def f1(self) -> float:
+        """Of transitions of both sorts."""
+        return _f1(self.hard + self.gradual, self.hard_missed + self.gradual_missed, self.false)
 
     @property
     def false(self) -> int:
@@ -100,7 +106,11 @@ PEERS = {
     "pyscenedetect_content": on_file("ContentDetector"),
 } if _INSTALLED else {}  # fmt: skip
 # From file to transitions: all that a detector costs.
-WHOLE = {"thumbnails": lambda file: on_thumbs("thumbnails")(shot_films.thumbs_of(file)), **PEERS}
+WHOLE = {
+    "quick": lambda file: quick_shots(file, ShotSettings()).transitions,
+    "thumbnails": lambda file: on_thumbs("thumbnails")(shot_films.thumbs_of(file)),
+    **PEERS,
+}
 _ON_THUMBS = ["adaptive", "content"] if _INSTALLED else []
 DETECTORS = WHOLE | {
     f"{name}_on_thumbnails": lambda file, name=name: on_thumbs(name)(shot_films.thumbs_of(file)) for name in _ON_THUMBS
@@ -118,6 +128,7 @@ def measure(films: list[tuple[str, Path, list[dict]]]) -> dict[str, dict[str, An
         rows[detector] = {
             "hard_f1": round(whole.hard_f1, 4),
             "gradual_f1": round(whole.gradual_f1, 4),
+            "f1": round(whole.f1, 4),
             "negatives_false": sum(counts[name].false for name, _, truth in films if not truth),
             "count": vars(whole),
             "cpu_s": round(spent_s, 2),
@@ -128,7 +139,7 @@ def measure(films: list[tuple[str, Path, list[dict]]]) -> dict[str, dict[str, An
 def found(data: Path) -> dict[str, dict[str, Any]]:
     """Rows of all detectors over the exact films; negatives are those and whole videos without a cut."""
     rows, lone = measure(exact(data)), measure(negatives(data))
-    keep = ("hard_f1", "gradual_f1", "count")
+    keep = ("hard_f1", "gradual_f1", "f1", "count")
     return {
         name: {**{part: row[part] for part in keep}, "negatives_false": lone[name]["negatives_false"]}
         for name, row in rows.items()

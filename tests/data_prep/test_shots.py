@@ -1,11 +1,14 @@
 """Laws of our own shot detector: what is a transition, what is none, and that nothing depends on how frames come."""
 
 import json
+from itertools import pairwise
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from data_prep.quick_shots import quick_shots
 from data_prep.shot_detectors import thumbnails
 from data_prep.shots import ShotFinder, ShotSettings, Transition, version
 from tests.bench.bench_shots import Count, count, exact
@@ -161,6 +164,24 @@ def test_a_film_of_one_color_is_one_shot():
     assert found(np.full((300, 27, 48, 3), 255, np.uint8)).spans == [(0, 300)]
 
 
+def write(file, thumbs, **options):
+    """The film as a video of 10 x 10 pixels for each of a thumbnail."""
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"threads": "1", **options})
+        stream.width, stream.height, stream.pix_fmt = 480, 270, "yuv420p"
+        for picture in thumbs.repeat(10, axis=1).repeat(10, axis=2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        container.mux(stream.encode())
+
+
+def test_quick_shots_count_the_frames_that_they_do_not_decode(tmp_path):
+    thumbs, firsts = cuts(40, 25, 60, 33, seed=60)
+    for name, frames in (("plain", "0"), ("skipped", "3")):
+        file = tmp_path / f"{name}.mp4"
+        write(file, thumbs, bf=frames)
+        assert quick_shots(file, ShotSettings()).spans == list(pairwise([0, *firsts, len(thumbs)]))
+
+
 def test_the_version_tells_detectors_and_thresholds_apart():
     told = [version(ShotSettings(**given)) for given in ({}, {"threshold": 0.6}, {"threshold": 0.5})]
     assert len(set(told)) == 3
@@ -179,6 +200,10 @@ def test_the_exact_films_reach_the_goals_and_lone_shots_have_no_cut(shared_data)
         whole += answers
     assert whole.hard_f1 >= 0.97
     assert whole.gradual_f1 >= 0.80
+    quick = sum(
+        (count(quick_shots(file, ShotSettings()).transitions, truth) for _, file, truth in exact(shared_data)), Count()
+    )
+    assert quick.f1 >= whole.f1 - 0.02
     entries = json.loads((shared_data / "cuts.json").read_text())
     lone = [entry for entry in entries if entry.get("complete") and not entry["cuts"]]
     assert lone
