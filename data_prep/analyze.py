@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from data_prep.captions import Sidecar, read_sidecar
 from data_prep.decode import Opened, Undecodable, open_source
+from data_prep.duplicates.fingerprint import Fingerprint, Fingerprinter
 from data_prep.settings import DataSettings
 from data_prep.shots import find_shots
 from data_prep.sources import Source
@@ -17,17 +18,18 @@ from data_prep.view import Probe, SpanView, probe, thumb
 from vidgen_core import discovery
 from vidgen_core.clip import parse_rate
 
-__all__ = ["Analysis", "analyze", "clip_id", "nearest", "sample_times", "split_of"]
+__all__ = ["Analysis", "analyze", "clip_id", "nearest", "sample_times"]
 
 _PROBES_PER_S = 3.0
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Rows for `sources` and `spans`."""
+    """Rows for `sources`, `spans` and `fingerprints`."""
 
     source: dict[str, Any]
     spans: list[dict[str, Any]]
+    fingerprint: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class _Pass:
     probes: dict[int, Probe]
     height: int
     width: int
+    fingerprint: Fingerprint
 
 
 def analyze(source: Source, settings: DataSettings) -> Analysis:
@@ -59,7 +62,9 @@ def analyze(source: Source, settings: DataSettings) -> Analysis:
             for number, (first, stop) in enumerate(shots)
             for start in _starts(seen.times_s, first, stop, settings)
         ]
-        return Analysis(_source_row(source, opened, seen, len(shots)), spans)
+        fingerprint = {"source_id": source.source_id, "picture_share": seen.fingerprint.picture_share,
+                       "samples": seen.fingerprint.to_bytes()}  # fmt: skip
+        return Analysis(_source_row(source, opened, seen, len(shots)), spans, fingerprint)
 
 
 def sample_times(settings: DataSettings) -> NDArray[np.float64]:
@@ -73,18 +78,13 @@ def clip_id(source_id: str, start_pts: int, stop_pts: int, settings: DataSetting
     return hashlib.sha256(repr((source_id, start_pts, stop_pts, made)).encode()).hexdigest()[:24]
 
 
-def split_of(source_id: str, held_out_share: float) -> str:
-    """A source is held out as a whole, by its content: the same on every machine and in every run."""
-    place = int(hashlib.sha256(f"split:{source_id}".encode()).hexdigest()[:8], 16) / 2**32
-    return "held_out" if place < held_out_share else "train"
-
-
 def _watch(opened: Opened) -> _Pass:
     pts: list[int] = []
     thumbs: list[NDArray[np.uint8]] = []
     probes: dict[int, Probe] = {}
     size = (0, 0)
     next_probe_s = 0.0
+    fingerprinter = Fingerprinter()
     for now, frame in opened.frames():
         time_s = float((now - (opened.first_pts or 0)) * opened.time_base)
         if not pts or (time_s >= next_probe_s and _upright_size(frame, opened.rotation) == size):
@@ -94,10 +94,12 @@ def _watch(opened: Opened) -> _Pass:
             next_probe_s = time_s + 1 / _PROBES_PER_S
         pts.append(now)
         thumbs.append(thumb(frame))
+        fingerprinter.look(frame, time_s, opened.rotation)
     if not pts:
         raise Undecodable("no_picture_decoded", f"Its {opened.stream.codec_context.name} stream decodes to no picture")
     ticks = np.array(pts, np.int64)
-    return _Pass(ticks, (ticks - ticks[0]) * float(opened.time_base), np.stack(thumbs), probes, *size)
+    times_s = (ticks - ticks[0]) * float(opened.time_base)
+    return _Pass(ticks, times_s, np.stack(thumbs), probes, *size, fingerprinter.result())
 
 
 def _upright_size(frame: VideoFrame, rotation: int) -> tuple[int, int]:
@@ -147,7 +149,6 @@ def _span_row(  # noqa: PLR0913, PLR0917 - a row is made of all these
         "distinct_frames": len(set(taken.tolist())),
         "caption": sidecar.caption(start_s, stop_s),
         "caption_origin": sidecar.origin,
-        "split": split_of(source.source_id, settings.held_out_share),
     }
     for name in discovery.names("data_prep.stages"):
         row |= discovery.load("data_prep.stages", name).score(view)

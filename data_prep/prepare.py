@@ -19,6 +19,9 @@ from data_prep.captioning import GENERATED, by_source, caption_spans
 from data_prep.captions import read_sidecar
 from data_prep.clips import ENCODING_VERSION, cut
 from data_prep.decode import Undecodable
+from data_prep.duplicates import fingerprint
+from data_prep.duplicates.groups import Copied
+from data_prep.duplicates.resolve import fail_on_leaks, resolve
 from data_prep.run import Runner
 from data_prep.select import Reason, verdicts
 from data_prep.settings import DataSettings
@@ -32,7 +35,8 @@ from vidgen_core.frozen import Frozen
 __all__ = ["DATA_TABLES", "FunnelRow", "Prepared", "prepare"]
 
 DATA_TABLES = ("sources", "spans", "clips", "captions", "rejects")
-_ANALYSIS_VERSION = 1
+_ANALYSIS_VERSION = 2
+_ANALYZED = ("dead", "spans", "fingerprints", "sources")
 Span = dict[str, Any]
 Dropped = tuple[Span, Reason]
 
@@ -77,12 +81,16 @@ def prepare(
     _analyze_all(list(unique.values())[::-1], shop, settings)
     seconds.lap("sources committed")
     kept, dropped = _decide(tables.read("spans"), settings)
+    kept, copies, pairs, groups = resolve(kept, unique, shop, settings)
+    dropped += copies
+    seconds.lap("duplicate groups")
     if settings.captioner.weights:
         kept, silent = _caption(kept, unique, shop, settings)
         dropped += silent
         seconds.lap("captioned spans")
     _cut_all(kept, unique, shop, settings)
     kept, failed = _with_media(kept, tables)
+    fail_on_leaks(tables, pairs)
     seconds.lap("clips")
     tables.replace("captions", pa.Table.from_pylist([_caption_row(span) for span in kept], SCHEMAS["captions"]))
     rejects = [*_lost(tables, found, unique), *map(_span_reject, dropped), *failed]
@@ -91,7 +99,7 @@ def prepare(
         raise _nothing_left(tables, len(files), rejects)
     reasons = Counter(row["reason"] for row in rejects)
     return Prepared(
-        funnel=_funnel(tables, len(files), rejects, seconds.laps),
+        funnel=_funnel(tables, len(files), rejects, seconds.laps, groups),
         reasons=dict(reasons.most_common()),
         release=tables.release(DATA_TABLES),
     )
@@ -110,11 +118,12 @@ class _Seconds:
 
 
 def _funnel(
-    tables: Tables, files: int, rejects: Sequence[Mapping[str, Any]], laps: Mapping[str, float]
+    tables: Tables, files: int, rejects: Sequence[Mapping[str, Any]], laps: Mapping[str, float], groups: int
 ) -> tuple[FunnelRow, ...]:
     levels = Counter(row["level"] for row in rejects)
     counts = {"files": files, "sources committed": len(tables.read("sources", ["source_id"])),
-              "sources rejected": levels["source"], "spans": len(tables.read("spans", ["clip_id"]))}  # fmt: skip
+              "sources rejected": levels["source"], "spans": len(tables.read("spans", ["clip_id"])),
+              "duplicate groups": groups}  # fmt: skip
     if "captioned spans" in laps:
         counts["captioned spans"] = len(tables.read(GENERATED, ["clip_id"]))
     counts |= {"spans dropped": levels["span"], "clips": len(tables.read("captions", ["clip_id"]))}
@@ -124,25 +133,24 @@ def _funnel(
 def _analyze_all(sources: Sequence[Source], shop: Workshop, settings: DataSettings) -> None:
     """Rows of `sources`, `spans` and `dead` for every source, and of no other."""
     versions = {name: discovery.load("data_prep.stages", name).VERSION for name in discovery.names("data_prep.stages")}
-    relevant = settings.model_dump(mode="json", include={"frames", "height", "width", "frame_rate", "held_out_share",
-                                                         "shots"})  # fmt: skip
-    common = [relevant, versions, shots.VERSION, _ANALYSIS_VERSION]
+    relevant = settings.model_dump(mode="json", include={"frames", "height", "width", "frame_rate", "shots"})
+    common = [relevant, versions, shots.VERSION, fingerprint.VERSION, _ANALYSIS_VERSION]
     units = []
     for source in sources:
         sidecar = read_sidecar(source.file)
         key = digests.of_value([common, source.source_id, source.uri, repr(sidecar)], 32)
         units.append(Unit(key, source))
-    shop.run(units, partial(_analyze_unit, tables=shop.tables, settings=settings), ("dead", "spans", "sources"))
+    shop.run(units, partial(_analyze_unit, tables=shop.tables, settings=settings), _ANALYZED)
 
 
 def _analyze_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
     """Write a source's files; a file that cannot be decoded gets its row among the dead."""
     try:
         analysis = analyze(unit.source, settings)
-        rows = {"sources": [analysis.source], "spans": analysis.spans}
+        rows = {"sources": [analysis.source], "spans": analysis.spans, "fingerprints": [analysis.fingerprint]}
     except Undecodable as error:
         rows = {"dead": [dead_row(unit.source, error.reason, error.message, 1)]}
-    return {name: write(tables, name, unit.key, rows.get(name, [])) for name in ("dead", "spans", "sources")}
+    return {name: write(tables, name, unit.key, rows.get(name, [])) for name in _ANALYZED}
 
 
 def _decide(spans: pa.Table, settings: DataSettings) -> tuple[list[Span], list[Dropped]]:
@@ -201,7 +209,9 @@ def _crop(span: dict[str, Any]) -> tuple[int, ...]:
 
 def _span_reject(judged: Dropped) -> dict[str, Any]:
     span, why = judged
-    row = _reject(span, stage="select", reason=why.rule, message=why.sentence())
+    row = _reject(
+        span, stage="duplicates" if isinstance(why, Copied) else "select", reason=why.rule, message=why.sentence()
+    )
     return row | {"value": why.value, "threshold": why.threshold}
 
 
@@ -228,7 +238,9 @@ def _nothing_left(tables: Tables, files: int, rejects: Sequence[Mapping[str, Any
         lost = sum(row["level"] == "source" for row in rejects)
         what = f"None of the {files} files gives a clip: {lost} cannot be used, and the others are shorter than a clip"
         return VidgenError(what, move="Name a folder with longer videos, or ask for shorter clips: --set data.frames=5")
-    rule, count = Counter(row["reason"] for row in rejects if row["level"] == "span").most_common(1)[0]
+    rule, count = Counter(
+        row["reason"] for row in rejects if row["level"] == "span" and row["stage"] != "duplicates"
+    ).most_common(1)[0]
     return VidgenError(
         f"All {spans} candidate clips were dropped, {count} of them by the rule {rule}",
         move="Put captions beside the videos (NAME.txt or NAME.vtt), or give --set data.select.need_caption=false"

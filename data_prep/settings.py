@@ -2,6 +2,7 @@
 
 from pydantic import Field, field_validator
 
+from data_prep.duplicates.settings import DuplicateSettings
 from data_prep.select import Select
 from vidgen_core.clip import parse_rate
 from vidgen_core.frozen import Frozen
@@ -47,9 +48,10 @@ class DataSettings(Frozen):
     Args:
         frames, height, width: Shape of a clip.
         frame_rate: Frames a second of a clip, as a fraction.
-        held_out_share: Share of sources kept from training; a source is on one side as a whole.
+        held_out_share: Share of sources kept from training; all that show the same footage are on one side.
         select: The rules that keep or drop.
         shots: The shot detector.
+        duplicates: What counts as a copy of what is there already.
         captioner: Who captions clips without a caption.
         source_deadline_s: A source that takes longer is given up.
 
@@ -62,6 +64,7 @@ class DataSettings(Frozen):
     held_out_share: float = Field(0.1, ge=0, lt=1)
     select: Select = Select()
     shots: ShotSettings = ShotSettings()
+    duplicates: DuplicateSettings = DuplicateSettings()
     captioner: CaptionerSettings = CaptionerSettings()
     source_deadline_s: float = Field(600.0, gt=0)
 
