@@ -34,7 +34,6 @@ _PLANES = (_LUMA, _CHROMA, _CHROMA)
 DIMS = sum(rows * columns - 1 for rows, columns in _PLANES)
 _BLACK = 28  # codecs leave a bar at luma 16 to 20 with some ringing at its edge
 _LEAST_BAR = 0.02
-_SCALER = av.video.reformatter.VideoReformatter()
 
 Floats = NDArray[np.float32]
 Small = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -97,6 +96,8 @@ class Fingerprinter:
 
     def __init__(self) -> None:
         self._taken: list[Small] = []
+        # Making a scaler costs more than a small picture; it is made again only when the size of the frames changes.
+        self._scaler = av.video.reformatter.VideoReformatter()
 
     def look(self, frame: VideoFrame, time_s: float, rotation: int) -> None:
         """Take the frame if a sample is due; where no frame came for long, the last picture stood."""
@@ -105,7 +106,8 @@ class Fingerprinter:
             return
         if self._taken:
             self._taken += [self._taken[-1]] * late
-        self._taken.append(_small(frame, rotation))
+        small = self._scaler.reformat(frame, width=_WIDTH, height=_HEIGHT, format="yuv444p", interpolation="AREA")
+        self._taken.append(_small(as_bytes(small, "yuv444p"), rotation))
 
     def result(self) -> Fingerprint:
         """The fingerprint of what was seen."""
@@ -149,10 +151,8 @@ def cropped(share: float) -> Floats:
     return whole
 
 
-def _small(frame: VideoFrame, rotation: int) -> Small:
-    planes = as_bytes(
-        _SCALER.reformat(frame, width=_WIDTH, height=_HEIGHT, format="yuv444p", interpolation="AREA"), "yuv444p"
-    )
+def _small(planes: NDArray[np.uint8], rotation: int) -> Small:
+    """Luma [36, 64] and both chroma planes [2, 9, 16], turned for showing."""
     step = _CHROMA_STEP
     chroma = planes[1:].reshape(2, _HEIGHT // step, step, _WIDTH // step, step).mean(axis=(2, 4))
     # Turning needs the axes of the picture in front.

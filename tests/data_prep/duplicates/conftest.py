@@ -12,13 +12,13 @@ RATE, FRAMES, HEIGHT, WIDTH = 24, 120, 96, 160
 
 
 def film(seed, *, frames=FRAMES):
-    """Smooth clouds that drift over each other, with three cuts: uint8 [T, 96, 160, 3]."""
+    """Smooth clouds that come and go before others, with three cuts: uint8 [T, 96, 160, 3]."""
     rng = np.random.default_rng(seed)
     pictures = []
     for _ in range(4):
         waves = rng.normal(size=(3, 2, 12, 12)) / (1 + np.add.outer(np.arange(12), np.arange(12)))
         for t in range(frames // 4):
-            tone = waves[:, 0] * np.cos(t / 9) + waves[:, 1] * np.sin(t / 9)
+            tone = waves[:, 0] + 0.4 * waves[:, 1] * np.sin(0.6 * t)
             pictures.append(np.stack([basis(HEIGHT).T @ plane @ basis(WIDTH) for plane in tone], axis=-1))
     video = np.array(pictures)
     return (128 + 45 * video / video.std()).clip(16, 240).astype(np.uint8)

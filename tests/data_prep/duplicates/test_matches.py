@@ -133,3 +133,14 @@ def drawn(video):
 def test_a_fingerprint_without_samples_matches_nothing():
     empty = Fingerprint(np.zeros((0, DIMS), np.int8), np.zeros(0, np.float16))
     assert search({"a": empty, "b": empty}) == {}
+
+
+@pytest.mark.parametrize("seconds,found", [(5, True), (3, False)])
+def test_sources_with_a_stretch_in_common_need_the_longer_of_share_or_excerpt(films, seconds, found):
+    """Two sources of ten seconds: less than 60 % is in common, so it must be four seconds."""
+    videos = [films.film(seed, frames=200)[::5] for seed in (11, 12)]
+    mixed = np.concatenate([videos[0][: RATE * seconds], videos[1][RATE * seconds :]])
+    prints = {"a": drawn(videos[0]), "b": drawn(mixed)}
+    assert bool(search(prints)) is found
+    loose = PerceptualSettings(min_excerpt_s=2) if not found else PerceptualSettings(min_excerpt_s=6)
+    assert bool(between(["a", "b"], ["a", "b"], prints.__getitem__, loose)) is not found
