@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from data_prep.captions import Sidecar, read_sidecar
 from data_prep.decode import Opened, Undecodable, open_source
+from data_prep.duplicates.fingerprint import Fingerprint, Fingerprinter
 from data_prep.settings import DataSettings
 from data_prep.shots import ShotFinder
 from data_prep.sources import Source
@@ -19,7 +20,7 @@ from data_prep.view import SpanView, picture, thumb
 from vidgen_core import discovery
 from vidgen_core.clip import parse_rate
 
-__all__ = ["ROUNDING_S", "Analysis", "analyze", "clip_id", "nearest", "sample_times", "split_of"]
+__all__ = ["ROUNDING_S", "Analysis", "analyze", "clip_id", "nearest", "sample_times"]
 
 ROUNDING_S = 2e-3  # times of frames may be rounded to ticks of a millisecond
 _STAGES = "data_prep.stages"
@@ -27,10 +28,11 @@ _STAGES = "data_prep.stages"
 
 @dataclass(frozen=True)
 class Analysis:
-    """Rows for `sources` and `spans`."""
+    """Rows for `sources`, `spans` and `fingerprints`."""
 
     source: dict[str, Any]
     spans: list[dict[str, Any]]
+    fingerprint: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class _Pass:
     measures: dict[str, dict[int, Any]]
     height: int
     width: int
+    fingerprint: Fingerprint
 
 
 def analyze(source: Source, settings: DataSettings) -> Analysis:
@@ -63,7 +66,9 @@ def analyze(source: Source, settings: DataSettings) -> Analysis:
             for number, (first, stop) in enumerate(shots)
             for start in _starts(seen.times_s, first, stop, settings)
         ]
-        return Analysis(_source_row(source, opened, seen, len(shots)), spans)
+        fingerprint = {"source_id": source.source_id, "picture_share": seen.fingerprint.picture_share,
+                       "samples": seen.fingerprint.to_bytes()}  # fmt: skip
+        return Analysis(_source_row(source, opened, seen, len(shots)), spans, fingerprint)
 
 
 def sample_times(settings: DataSettings) -> NDArray[np.float64]:
@@ -77,28 +82,22 @@ def clip_id(source_id: str, start_pts: int, stop_pts: int, settings: DataSetting
     return hashlib.sha256(repr((source_id, start_pts, stop_pts, made)).encode()).hexdigest()[:24]
 
 
-def split_of(source_id: str, held_out_share: float) -> str:
-    """A source is held out as a whole, by its content: the same on every machine and in every run."""
-    place = int(hashlib.sha256(f"split:{source_id}".encode()).hexdigest()[:8], 16) / 2**32
-    return "held_out" if place < held_out_share else "train"
-
-
 def _watch(opened: Opened, finder: ShotFinder) -> _Pass:
     pts: list[int] = []
     thumbs: list[NDArray[np.uint8]] = []
-    measuring = _Measuring()
+    measuring, fingerprinter = _Measuring(), Fingerprinter()
     for now, frame in opened.frames():
         time_s = float((now - (opened.first_pts or 0)) * opened.time_base)
         measuring.look(frame, len(pts), time_s, opened.rotation)
         pts.append(now)
         thumbs.append(thumb(frame))
         finder.push(thumbs[-1][None])
+        fingerprinter.look(frame, time_s, opened.rotation)
     if not pts:
         raise Undecodable("no_picture_decoded", f"Its {opened.stream.codec_context.name} stream decodes to no picture")
     ticks = np.array(pts, np.int64)
-    return _Pass(
-        ticks, (ticks - ticks[0]) * float(opened.time_base), np.stack(thumbs), measuring.taken, *measuring.size
-    )
+    times_s = (ticks - ticks[0]) * float(opened.time_base)
+    return _Pass(ticks, times_s, np.stack(thumbs), measuring.taken, *measuring.size, fingerprinter.result())
 
 
 @cache
@@ -174,7 +173,6 @@ def _span_row(  # noqa: PLR0913, PLR0917 - a row is made of all these
         "distinct_frames": len(set(taken.tolist())),
         "caption": sidecar.caption(start_s, stop_s),
         "caption_origin": sidecar.origin,
-        "split": split_of(source.source_id, settings.held_out_share),
     }
     for stage in _stages().values():
         row |= stage.score(view)

@@ -48,7 +48,7 @@ class ClipStory(Frozen):
         dropped_by: The first rule that it fails; None when it passes all.
         reject: Its row of `rejects`, which is what the last run made of it.
         captions: Texts with their origins.
-        split: "train" or "held_out".
+        split: "train" or "held_out"; "" for a clip that is not kept.
         versions: Versions of the stages that scored it.
         media: The Parquet file with its media, and its digest; empty where it is no clip.
 
@@ -105,7 +105,7 @@ def explain_clip(tables: Tables, clip_id: str, settings: DataSettings) -> ClipSt
         dropped_by=decide(span, select),
         reject=rejects[0] if rejects else {},
         captions=tuple(dict.fromkeys([*beside, *said])),
-        split=span["split"],
+        split=next((row["split"] for row in _rows(tables, "captions", "clip_id", clip_id)), ""),
         versions=_versions(tables, span["source_id"]),
         media=_media(tables, clip_id),
     )

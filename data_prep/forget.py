@@ -22,7 +22,7 @@ from vidgen_core.training.columns import WRITING
 
 __all__ = ["Removed", "contents", "forget"]
 
-_DERIVED = ("captions", "rejects", "retries")
+_DERIVED = ("captions", "rejects", "retries", "duplicate_groups")
 _MEMORY = "forgotten"
 
 
@@ -125,6 +125,9 @@ def _without(tables: Tables, name: str, unit: str, rest: pa.Table, source_id: st
 def _rows_of(file: pq.ParquetFile, source_id: str, clips: set[str], captions: set[str]) -> np.ndarray:
     """Which rows of a file are the source's: by its id, by a clip's, or by a caption that nobody else has [rows]."""
     names = file.schema_arrow.names
+    if {"first", "second"} <= set(names):
+        pairs = file.read(columns=["first", "second"])
+        return np.array([source_id in pair for pair in zip(*pairs.to_pydict().values(), strict=True)], bool)
     for column, values in (("source_id", {source_id}), ("clip_id", clips), ("caption", captions)):
         if column in names:
             found = pc.is_in(file.read(columns=[column])[column], pa.array(sorted(values), pa.string()))

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_prep.duplicates.groups import Copied
 from data_prep.select import Verdicts
 from data_prep.sources import Source
 from data_prep.tables import SCHEMAS, Tables, ask
@@ -16,6 +17,7 @@ from vidgen_core.errors import VidgenError
 __all__ = [
     "LOSS_EXIT",
     "check_budget",
+    "copied_spans",
     "cut_failures",
     "dropped_spans",
     "lost_sources",
@@ -39,6 +41,16 @@ def dropped_spans(spans: pa.Table, verdicts: Verdicts) -> pa.Table:
            FROM judged WHERE rule IS NOT NULL""",
         judged=judged,
     ).cast(SCHEMAS["rejects"])
+
+
+def copied_spans(copies: Sequence[tuple[Mapping[str, Any], Copied]]) -> pa.Table:
+    """Rows of `rejects` for spans whose footage is kept elsewhere."""
+    rows = [
+        {**{name: span[name] for name in ("source_id", "clip_id", "uri")}, "level": "span", "stage": "duplicates",
+         "reason": why.rule, "value": why.value, "threshold": why.threshold, "message": why.sentence(), "attempts": 1}
+        for span, why in copies
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, SCHEMAS["rejects"])
 
 
 def silent_span(span: Mapping[str, Any], message: str, attempts: int) -> dict[str, Any]:
@@ -112,7 +124,8 @@ def nothing_left(tables: Tables, files: int, rejects: pa.Table) -> VidgenError:
         lost = levels["source"]
         what = f"None of the {files} files gives a clip: {lost} cannot be used, and the others are shorter than a clip"
         return VidgenError(what, move="Name a folder with longer videos, or ask for shorter clips: --set data.frames=5")
-    reasons = rejects.filter(pc.equal(rejects["level"], "span"))["reason"].to_pylist()
+    own = pc.and_(pc.equal(rejects["level"], "span"), pc.not_equal(rejects["stage"], "duplicates"))
+    reasons = rejects.filter(own)["reason"].to_pylist()
     rule, count = Counter(reasons).most_common(1)[0]
     return VidgenError(
         f"All {spans} candidate clips were dropped, {count} of them by the rule {rule}",

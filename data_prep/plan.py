@@ -77,10 +77,11 @@ def plan(videos: Path, tables: Tables, settings: DataSettings) -> Plan:
 
     """
     found = identify(list_files(videos), videos)
-    shop = _Rehearsal(_Looking(tables.root), PoolRunner(1), lambda *_: None, settings.source_deadline_s)
+    shop = _Rehearsal(_Looking(tables.root), PoolRunner(1), lambda *_: None, settings.source_deadline_s, looks=True)
     asked = _Asked()
     brought = bring(found, shop, settings, asked.score, asked.caption)
-    analysis, cutting = shop.passes
+    passes = {one.name: one for one in shop.passes}
+    analysis, cutting = passes["sources"], passes["clips"]
     waiting = {unit.source.source_id for unit in analysis.todo}
     # Whether a span passes may hang on a caption that is not written yet.
     waiting |= asked.sources

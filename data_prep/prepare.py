@@ -22,6 +22,10 @@ from data_prep.captioning import Captioned, caption_spans, try_out
 from data_prep.captions import read_sidecar
 from data_prep.cutting import cut_all, with_media_keys
 from data_prep.decode import Undecodable
+from data_prep.duplicates import fingerprint
+from data_prep.duplicates.matches import Pair
+from data_prep.duplicates.resolve import fail_on_leaks
+from data_prep.duplicates.resolve import resolve as resolve_copies
 from data_prep.run import Runner
 from data_prep.score_settings import ScoreSettings
 from data_prep.scoring import SCORES, check_rules, score_spans, with_scores, without_weights
@@ -36,7 +40,8 @@ from vidgen_core.frozen import Frozen
 __all__ = ["DATA_TABLES", "Brought", "FunnelRow", "Prepared", "analysis_units", "bring", "candidates", "prepare"]
 
 DATA_TABLES = ("sources", "spans", "clips", "captions", "rejects")
-_ANALYSIS_VERSION = 2
+_ANALYSIS_VERSION = 3
+_ANALYZED = ("dead", "spans", "fingerprints", "sources")
 # The passes that decode sources, by the table that they fill.
 _PASSES = {"sources": "analyze", SCORES: "score", "clips": "cut"}
 Captioning = Callable[[Sequence[dict[str, Any]], Mapping[str, Source], Workshop, CaptionerSettings], Captioned]
@@ -81,6 +86,8 @@ class Brought:
         said: Their captions.
         rejects: Rows of `rejects` for the spans that are not.
         select: The thresholds as numbers.
+        pairs: Sources that show the same footage.
+        groups: How many groups of such sources there are.
         laps: How long each part took.
 
     """
@@ -90,6 +97,8 @@ class Brought:
     said: Captioned
     rejects: pa.Table
     select: Select
+    pairs: set[Pair]
+    groups: int
     laps: dict[str, float]
 
 
@@ -110,6 +119,7 @@ def prepare(
     brought = bring(found, shop, settings)
     there = pc.is_in(brought.kept["clip_id"], tables.read("clips", ["clip_id"])["clip_id"].combine_chunks())
     kept, failed = brought.kept.filter(there), brought.kept.filter(pc.invert(there))
+    fail_on_leaks(tables, brought.pairs)
     tables.replace("captions", _caption_rows(kept, brought.said))
     lost = losses.lost_sources(tables, found, brought.unique)
     rejects = pa.concat_tables(
@@ -148,13 +158,17 @@ def bring(
     unique = {key: source for key, source in reversed(first.items()) if key not in gone}
     units = analysis_units(list(unique.values()), settings, losses.tries(tables, "analyze"))
     work = partial(_analyze_unit, tables=tables, settings=settings)
-    shop.run(units, work, ("dead", "spans", "sources"))
+    shop.run(units, work, _ANALYZED)
     seconds.lap("sources committed")
     score(tables.read("spans"), unique, shop, settings.scores)
     seconds.lap("spans")
     spans, select = candidates(tables, settings)
     verdicts = judge(spans, select)
     kept, rejects = spans.filter(pa.array(verdicts.kept)), losses.dropped_spans(spans, verdicts)
+    copies = resolve_copies(kept.to_pylist(), unique, shop, settings)
+    kept = _with_splits(kept, copies.kept)
+    rejects = pa.concat_tables([rejects, losses.copied_spans(copies.dropped)])
+    seconds.lap("duplicate groups")
     said = Captioned({})
     if settings.captioner.named:
         said = caption(kept.to_pylist(), unique, shop, settings.captioner)
@@ -164,7 +178,7 @@ def bring(
     kept = with_media_keys(kept)
     cut_all(kept, unique, shop, settings, losses.tries(tables, "cut"))
     seconds.lap("clips")
-    return Brought(unique, kept, said, rejects, select, seconds.laps)
+    return Brought(unique, kept, said, rejects, select, copies.pairs, copies.groups, seconds.laps)
 
 
 def candidates(tables: Tables, settings: DataSettings) -> tuple[pa.Table, Select]:
@@ -193,7 +207,8 @@ def _funnel(
     laps = brought.laps
     levels = Counter(rejects["level"].to_pylist())
     counts = {"files": files, "sources committed": len(tables.read("sources", ["source_id"])),
-              "sources rejected": levels["source"], "spans": len(tables.read("spans", ["clip_id"]))}  # fmt: skip
+              "sources rejected": levels["source"], "spans": len(tables.read("spans", ["clip_id"])),
+              "duplicate groups": brought.groups}  # fmt: skip
     if "captioned spans" in laps:
         counts["captioned spans"] = sum(any(row["caption"] for row in rows) for rows in brought.said.rows.values())
     counts |= {"spans dropped": levels["span"], "clips": len(tables.read("clips", ["clip_id"]))}
@@ -222,12 +237,16 @@ def analysis_units(sources: Sequence[Source], settings: DataSettings, tries: Map
     """The analysis of each source, under the key of all that it depends on."""
     stages = discovery.names("data_prep.stages")
     versions = {name: discovery.load("data_prep.stages", name).VERSION for name in stages}
-    relevant = settings.model_dump(mode="json", include={"frames", "height", "width", "frame_rate", "held_out_share",
-                                                         "shots"})  # fmt: skip
+    relevant = settings.model_dump(mode="json", include={"frames", "height", "width", "frame_rate", "shots"})
     relevant["shots"].pop("weights")  # what they hold counts, not where they lie
     common = {
         "settings": relevant,
-        "versions": {**versions, "shots": shots.version(settings.shots), "analysis": _ANALYSIS_VERSION},
+        "versions": {
+            **versions,
+            "shots": shots.version(settings.shots),
+            "fingerprint": fingerprint.VERSION,
+            "analysis": _ANALYSIS_VERSION,
+        },
     }
     units = []
     for source in sources:
@@ -242,11 +261,10 @@ def _analyze_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict
     """Write a source's files; a file that cannot be decoded gets its row among the dead."""
     try:
         analysis = analyze(unit.source, settings)
-        rows = {"sources": [analysis.source], "spans": analysis.spans}
+        rows = {"sources": [analysis.source], "spans": analysis.spans, "fingerprints": [analysis.fingerprint]}
     except Undecodable as error:
         rows = {"dead": [dead_row(unit.source, error.reason, error.message, 1 + unit.tries)]}
-    tables_of = ("dead", "spans", "sources")
-    return {name: write(tables, name, unit.key, rows.get(name, []), made=unit.made) for name in tables_of}
+    return {name: write(tables, name, unit.key, rows.get(name, []), made=unit.made) for name in _ANALYZED}
 
 
 def _try_captioners(found: Sequence[Source], tables: Tables, settings: DataSettings) -> None:
@@ -258,6 +276,14 @@ def _try_captioners(found: Sequence[Source], tables: Tables, settings: DataSetti
     spans, select = candidates(tables, settings)
     kept = spans.filter(pa.array(judge(spans, select).kept)).to_pylist()
     try_out(kept, any(source.source_id not in known for source in found), tables, settings.captioner)
+
+
+def _with_splits(spans: pa.Table, kept: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The spans that are no copies, each with its side of the split."""
+    sides = {span["clip_id"]: span["split"] for span in kept}
+    placed = pa.array([sides.get(clip_id) for clip_id in spans["clip_id"].to_pylist()], pa.string())
+    spans = spans.append_column("split", placed)
+    return spans.filter(pc.is_valid(spans["split"]))
 
 
 def _heard(kept: pa.Table, said: Captioned, settings: DataSettings) -> tuple[pa.Table, pa.Table]:

@@ -3,6 +3,7 @@
 from pydantic import Field, field_validator
 
 from data_prep.captioners._contract import CaptionerSettings, ServerSettings
+from data_prep.duplicates.settings import DuplicateSettings
 from data_prep.score_settings import ScoreSettings
 from data_prep.select import Select
 from data_prep.shots import ShotSettings
@@ -18,11 +19,12 @@ class DataSettings(Frozen):
     Args:
         frames, height, width: Shape of a clip.
         frame_rate: Frames a second of a clip, as a fraction.
-        held_out_share: Share of sources kept from training; a source is on one side as a whole.
+        held_out_share: Share of sources kept from training; all that show the same footage are on one side.
         select: The rules that keep or drop.
         shots: Which detector finds the shots.
         captioner: Who captions clips.
         scores: The models that score spans.
+        duplicates: What counts as a copy of what is there already.
         source_deadline_s: A source that takes longer is given up.
         loss_budget: Share of the sources that errors may cost. A run that loses more commits all its good work and
             then fails; 1 allows everything.
@@ -36,6 +38,7 @@ class DataSettings(Frozen):
     held_out_share: float = Field(0.1, ge=0, lt=1)
     select: Select = Select()
     shots: ShotSettings = ShotSettings()
+    duplicates: DuplicateSettings = DuplicateSettings()
     captioner: CaptionerSettings = CaptionerSettings()
     scores: ScoreSettings = ScoreSettings()
     source_deadline_s: float = Field(600.0, gt=0)

@@ -46,7 +46,20 @@ SCHEMAS: Mapping[str, pa.Schema] = {
          ("distinct_frames", pa.int32()), ("crop_x", pa.int32()), ("crop_y", pa.int32()), ("crop_w", pa.int32()),
          ("crop_h", pa.int32()), ("motion", pa.float64()), ("brightness", pa.float64()), ("sharpness", pa.float64()),
          ("keep_area", pa.float64()), *((name, pa.float64()) for name in _SCORES), ("caption", pa.string()),
-         ("caption_origin", pa.string()), ("split", pa.string())]
+         ("caption_origin", pa.string())]
+    ),
+    "fingerprints": pa.schema(
+        [("source_id", pa.string()), ("picture_share", pa.float64()), ("samples", pa.binary())]
+    ),
+    "matches": pa.schema(
+        [("first", pa.string()), ("second", pa.string()), ("start_s", pa.float64()), ("stop_s", pa.float64()),
+         ("offset_s", pa.float64()), ("mirrored", pa.bool_()), ("share", pa.float64()),
+         ("similarity", pa.float64()), ("change_similarity", pa.float64())]
+    ),
+    "picture_embeddings": pa.schema([*_SPAN_KEY, ("embedding", pa.binary())]),
+    "duplicate_groups": pa.schema(
+        [("group", pa.string()), ("place", pa.int32()), ("source_id", pa.string()), ("uri", pa.string()),
+         ("split", pa.string())]
     ),
     "clips": pa.schema(
         [*_SPAN_KEY, ("split", pa.string()), ("frames", pa.int32()), ("height", pa.int32()), ("width", pa.int32()),

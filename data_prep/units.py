@@ -53,6 +53,7 @@ class Workshop:
         progress: Told (done, total) after each unit.
         deadline_s: A unit that takes longer is given up.
         decoded: Frames decoded so far, by the table that was being filled.
+        looks: Whether it only looks at what would be done, and changes nothing.
 
     """
 
@@ -61,6 +62,7 @@ class Workshop:
     progress: Progress
     deadline_s: float
     decoded: Counter[str] = field(default_factory=Counter)
+    looks: bool = False
 
     def run(self, units: Sequence[Unit], work: Callable[[Unit], dict[str, Part]], names: Sequence[str]) -> None:
         """Do the units that the last of the tables does not have; drop what no unit wants first.

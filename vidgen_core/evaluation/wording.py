@@ -70,6 +70,8 @@ REASONS = {
     "min_flow_px_s": "Too little moves.",
     "min_object_px_s": "Nothing but the camera moves.",
     "min_text_video_match": "The caption does not fit.",
+    "near_duplicate": "The same footage is kept from another file.",
+    "semantic_duplicate": "A clip that looks alike is kept from another file.",
     "need_caption": "It has no caption, and the recipe asks for one.",
     "no_decoder": "There is no decoder for its video stream.",
     "no_picture": "The file has no video stream.",
