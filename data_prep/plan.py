@@ -70,7 +70,7 @@ class Plan(Frozen):
 
 
 def plan(videos: Path, tables: Tables, settings: DataSettings) -> Plan:
-    """What `prepare` with these arguments would do.
+    """What `prepare` with these arguments would do; captions that are to come are taken for granted.
 
     Raises:
         VidgenError: The folder has no videos.

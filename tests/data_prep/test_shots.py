@@ -182,11 +182,6 @@ def test_quick_shots_count_the_frames_that_they_do_not_decode(tmp_path):
         assert quick_shots(file, ShotSettings()).spans == list(pairwise([0, *firsts, len(thumbs)]))
 
 
-def test_the_version_tells_detectors_and_thresholds_apart():
-    told = [version(ShotSettings(**given)) for given in ({}, {"threshold": 0.6}, {"threshold": 0.5})]
-    assert len(set(told)) == 3
-
-
 def test_an_unknown_detector_gets_a_sentence_with_those_there_are():
     with pytest.raises(VidgenError, match="thumbnails"):
         version(ShotSettings(detector="thumbnail"))

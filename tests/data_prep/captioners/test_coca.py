@@ -34,7 +34,7 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """Writes checkpoints of seeds; their last layer is scaled so that different pictures get different words."""
+    """Writes checkpoints of seeds; their weights are large, so that different pictures get different words."""
     folder = tmp_path_factory.mktemp("coca")
     (folder / "coca_tiny.json").write_text(json.dumps(CONFIG))
     open_clip.add_model_config(folder)
@@ -46,7 +46,8 @@ def checkpoint(tmp_path_factory):
             model = open_clip.create_model("coca_tiny")
             with torch.no_grad():
                 for weight in model.parameters():
-                    weight.add_(0.5 * torch.randn_like(weight))
+                    # open_clip leaves some as they were found in memory.
+                    weight.normal_(std=0.5)
             torch.save(model.state_dict(), file)
         return CaptionerSettings(model="coca_tiny", weights=str(file), tokens=8, alarm="note")
 
@@ -150,8 +151,9 @@ class Here:
 def test_only_clips_without_a_caption_are_captioned_and_only_once(checkpoint, tmp_path):
     videos = tmp_path / "videos"
     make(videos, count=4, seed=3)
-    first = min(videos.glob("*.vtt"))
-    first.unlink()
+    silent = sorted(videos.glob("*.vtt"))[:2]
+    for file in silent:
+        file.unlink()
     tables = Tables(tmp_path / "tables")
     settings = DataSettings(captioner=checkpoint(0))
     runner = Here()
@@ -162,7 +164,9 @@ def test_only_clips_without_a_caption_are_captioned_and_only_once(checkpoint, tm
     clips = {row["clip_id"]: row["source_id"] for row in tables.read("clips", ["clip_id", "source_id"]).to_pylist()}
     uris = {row["source_id"]: row["uri"] for row in tables.read("sources").to_pylist()}
     assert said.keys() == clips.keys()
-    origins = {(uris[clips[clip]].startswith(first.stem), row["origin"]) for clip, row in said.items()}
+    origins = {
+        (uris[clips[clip]].startswith(tuple(file.stem for file in silent)), row["origin"]) for clip, row in said.items()
+    }
     assert origins == {(True, "coca"), (False, "vtt")}
     assert all(row["caption"] for row in said.values())
 
