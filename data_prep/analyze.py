@@ -2,6 +2,8 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,37 +12,40 @@ from numpy.typing import NDArray
 
 from data_prep.captions import Sidecar, read_sidecar
 from data_prep.decode import Opened, Undecodable, open_source
+from data_prep.duplicates.fingerprint import Fingerprint, Fingerprinter
 from data_prep.settings import DataSettings
-from data_prep.shots import find_shots
+from data_prep.shots import ShotFinder
 from data_prep.sources import Source
-from data_prep.view import Probe, SpanView, probe, thumb
+from data_prep.view import SpanView, picture, thumb
 from vidgen_core import discovery
 from vidgen_core.clip import parse_rate
 
-__all__ = ["ROUNDING_S", "Analysis", "analyze", "clip_id", "nearest", "sample_times", "split_of"]
+__all__ = ["ROUNDING_S", "Analysis", "analyze", "clip_id", "nearest", "sample_times"]
 
 ROUNDING_S = 2e-3  # times of frames may be rounded to ticks of a millisecond
-_PROBES_PER_S = 3.0
+_STAGES = "data_prep.stages"
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Rows for `sources` and `spans`."""
+    """Rows for `sources`, `spans` and `fingerprints`."""
 
     source: dict[str, Any]
     spans: list[dict[str, Any]]
+    fingerprint: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class _Pass:
-    """A source after its pass: times in seconds from the first frame, thumbnails and probes."""
+    """A source after its pass: times in seconds from the first frame, thumbnails, and measures by stage and frame."""
 
     pts: NDArray[np.int64]
     times_s: NDArray[np.float64]
     thumbs: NDArray[np.uint8]
-    probes: dict[int, Probe]
+    measures: dict[str, dict[int, Any]]
     height: int
     width: int
+    fingerprint: Fingerprint
 
 
 def analyze(source: Source, settings: DataSettings) -> Analysis:
@@ -52,15 +57,18 @@ def analyze(source: Source, settings: DataSettings) -> Analysis:
     """
     opened = open_source(source.file)
     with opened.container:
-        seen = _watch(opened)
-        shots = find_shots(seen.thumbs, settings.shots)
+        finder = ShotFinder(settings.shots)
+        seen = _watch(opened, finder)
+        shots = finder.finish().spans
         sidecar = read_sidecar(source.file)
         spans = [
             _span_row(source, opened, seen, number, start, settings, sidecar)
             for number, (first, stop) in enumerate(shots)
             for start in _starts(seen.times_s, first, stop, settings)
         ]
-        return Analysis(_source_row(source, opened, seen, len(shots)), spans)
+        fingerprint = {"source_id": source.source_id, "picture_share": seen.fingerprint.picture_share,
+                       "samples": seen.fingerprint.to_bytes()}  # fmt: skip
+        return Analysis(_source_row(source, opened, seen, len(shots)), spans, fingerprint)
 
 
 def sample_times(settings: DataSettings) -> NDArray[np.float64]:
@@ -74,35 +82,49 @@ def clip_id(source_id: str, start_pts: int, stop_pts: int, settings: DataSetting
     return hashlib.sha256(repr((source_id, start_pts, stop_pts, made)).encode()).hexdigest()[:24]
 
 
-def split_of(source_id: str, held_out_share: float) -> str:
-    """A source is held out as a whole, by its content: the same on every machine and in every run."""
-    place = int(hashlib.sha256(f"split:{source_id}".encode()).hexdigest()[:8], 16) / 2**32
-    return "held_out" if place < held_out_share else "train"
-
-
-def _watch(opened: Opened) -> _Pass:
+def _watch(opened: Opened, finder: ShotFinder) -> _Pass:
     pts: list[int] = []
     thumbs: list[NDArray[np.uint8]] = []
-    probes: dict[int, Probe] = {}
-    size = (0, 0)
-    next_probe_s = 0.0
+    measuring, fingerprinter = _Measuring(), Fingerprinter()
     for now, frame in opened.frames():
         time_s = float((now - (opened.first_pts or 0)) * opened.time_base)
-        if not pts or (time_s >= next_probe_s and _upright_size(frame, opened.rotation) == size):
-            taken = probe(frame, opened.rotation)
-            size = (len(taken.row_peaks), len(taken.column_peaks))
-            probes[len(pts)] = taken
-            next_probe_s = time_s + 1 / _PROBES_PER_S
+        measuring.look(frame, len(pts), time_s, opened.rotation)
         pts.append(now)
         thumbs.append(thumb(frame))
+        finder.push(thumbs[-1][None])
+        fingerprinter.look(frame, time_s, opened.rotation)
     if not pts:
         raise Undecodable("no_picture_decoded", f"Its {opened.stream.codec_context.name} stream decodes to no picture")
     ticks = np.array(pts, np.int64)
-    return _Pass(ticks, (ticks - ticks[0]) * float(opened.time_base), np.stack(thumbs), probes, *size)
+    times_s = (ticks - ticks[0]) * float(opened.time_base)
+    return _Pass(ticks, times_s, np.stack(thumbs), measuring.taken, *measuring.size, fingerprinter.result())
 
 
-def _upright_size(frame: VideoFrame, rotation: int) -> tuple[int, int]:
-    return (frame.width, frame.height) if rotation % 180 else (frame.height, frame.width)
+@cache
+def _stages() -> dict[str, ModuleType]:
+    return {name: discovery.load(_STAGES, name) for name in discovery.names(_STAGES)}
+
+
+class _Measuring:
+    """Lets each stage measure full-size pictures as often as it asks; pictures of another size are passed over."""
+
+    def __init__(self) -> None:
+        self._stages = {name: stage for name, stage in _stages().items() if "measure" in vars(stage)}
+        self._due_s = dict.fromkeys(self._stages, 0.0)
+        self.taken: dict[str, dict[int, Any]] = {name: {} for name in self._stages}
+        self.size = (0, 0)
+
+    def look(self, frame: VideoFrame, number: int, time_s: float, rotation: int) -> None:
+        due = [name for name, at_s in self._due_s.items() if time_s >= at_s]
+        size = (frame.width, frame.height) if rotation % 180 else (frame.height, frame.width)
+        if number == 0:
+            self.size = size
+        if not due or size != self.size:
+            return
+        seen = picture(frame, rotation)
+        for name in due:
+            self.taken[name][number] = self._stages[name].measure(seen)
+            self._due_s[name] = time_s + self._stages[name].EVERY_S
 
 
 def _starts(times_s: NDArray[np.float64], first: int, stop: int, settings: DataSettings) -> list[int]:
@@ -131,8 +153,11 @@ def _span_row(  # noqa: PLR0913, PLR0917 - a row is made of all these
     wanted_s = seen.times_s[start] + sample_times(settings)
     taken = nearest(seen.times_s, wanted_s)
     stop = int(taken[-1]) + 1
-    probes = tuple(seen.probes[place] for place in sorted(seen.probes) if start <= place < stop)
-    view = SpanView(seen.thumbs[start:stop], probes or _nearest_probe(seen, start), seen.height, seen.width)
+    view = SpanView(
+        seen.thumbs[start:stop], seen.times_s[start:stop],
+        {name: _within(taken, start, stop) for name, taken in seen.measures.items()},
+        seen.height, seen.width, opened.rotation,
+    )  # fmt: skip
     start_s, stop_s = float(seen.times_s[start]), float(seen.times_s[stop - 1])
     start_pts, stop_pts = int(seen.pts[start]), int(seen.pts[stop - 1])
     row: dict[str, Any] = {
@@ -148,10 +173,9 @@ def _span_row(  # noqa: PLR0913, PLR0917 - a row is made of all these
         "distinct_frames": len(set(taken.tolist())),
         "caption": sidecar.caption(start_s, stop_s),
         "caption_origin": sidecar.origin,
-        "split": split_of(source.source_id, settings.held_out_share),
     }
-    for name in discovery.names("data_prep.stages"):
-        row |= discovery.load("data_prep.stages", name).score(view)
+    for stage in _stages().values():
+        row |= stage.score(view)
     return row
 
 
@@ -160,8 +184,10 @@ def nearest(times_s: NDArray[np.float64], wanted_s: NDArray[np.float64]) -> NDAr
     return np.searchsorted(times_s, wanted_s + ROUNDING_S, side="right").clip(1, len(times_s)) - 1
 
 
-def _nearest_probe(seen: _Pass, start: int) -> tuple[Probe, ...]:
-    return (seen.probes[min(seen.probes, key=lambda place: abs(place - start))],)
+def _within(taken: dict[int, Any], start: int, stop: int) -> tuple[Any, ...]:
+    """The measures of frames [start, stop), or that of the nearest frame when there is none."""
+    inside = tuple(value for place, value in taken.items() if start <= place < stop)
+    return inside or (taken[min(taken, key=lambda place: abs(place - start))],)
 
 
 def _source_row(source: Source, opened: Opened, seen: _Pass, shots: int) -> dict[str, Any]:
@@ -186,5 +212,6 @@ def _source_row(source: Source, opened: Opened, seen: _Pass, shots: int) -> dict
         "frames": len(seen.pts),
         "duration_s": float(seen.times_s[-1]) + typical * float(opened.time_base),
         "bad_packets": opened.bad_packets,
+        "decoded_frames": opened.decoded,
         "shots": shots,
     }

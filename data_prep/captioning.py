@@ -1,103 +1,238 @@
-"""Captions for spans that have none, from the frame in the middle of each span, as Open-Sora and others caption images.
+"""Captions for spans: asked for once, kept under everything that fixes them, with where they come from and how it went.
 
-The frame is taken from the source at full size, upright and without bars, since a clip of the recipe's size may be far
-too small to recognize anything in. A result is keyed by the span, the model, its weights and its settings.
+A caption is keyed by the span, its pictures, the captioner's digest and the prompt. What failed is a dead letter: it
+stays in `generated_captions` with its message and attempts, and is asked again by the next run.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from data_prep.decode import as_bytes, open_source, upright
-from data_prep.settings import CaptionerSettings
+from data_prep import stills
+from data_prep.asking import Seen, Work, module, over_clips
+from data_prep.caption_alarms import Watch, checks, ring
+from data_prep.captioners._contract import Asked, Captioner, CaptionerSettings, Said
+from data_prep.ledger import Ledger, Row
 from data_prep.sources import Source
-from data_prep.tables import Part, Tables
-from data_prep.units import Unit, Workshop, write
-from vidgen_core import digests, discovery
+from data_prep.tables import Tables
+from data_prep.units import Unit, Workshop
+from vidgen_core import digests
 
-__all__ = ["GENERATED", "Captioner", "by_source", "caption_spans"]
+__all__ = ["GENERATED", "Captioned", "by_source", "caption_spans", "expected", "try_out"]
 
 GENERATED = "generated_captions"
-_VERSION = 1
+_PLACE = ("start_pts", "stop_pts", "crop_x", "crop_y", "crop_w", "crop_h")
+_FAILED = {"status": "failed"}
+_ASSUMED = {"caption": "to come", "origin": "", "model": "", "prompt_digest": "", "status": "ok"}
+Span = dict[str, Any]
 
 
-class Captioner(Protocol):
-    """What `open_captioner(settings)` of a file in `data_prep/captioners` gives; `digest(settings)` opens nothing."""
+@dataclass(frozen=True)
+class Captioned:
+    """What captioning came to.
 
-    def caption(self, pictures: Sequence[NDArray[np.uint8]]) -> list[str]:
-        """One caption for each picture [H, W, 3]; "" where it has nothing to say."""
-        ...
+    Attributes:
+        rows: By clip id the rows of `generated_captions` that were wanted, in the order of preference.
+        always: Whether clips with a caption beside their video were captioned, too.
+        notes: Sentences that the user has to see.
+
+    """
+
+    rows: Mapping[str, Sequence[Row]]
+    always: bool = False
+    notes: tuple[str, ...] = ()
+
+    def of(self, span: Span) -> list[Row]:
+        """The captions of a span as rows of `captions` but for rank and split; at least one, if only an empty one.
+
+        The caption beside the video is the only one where there is one, or behind the generated ones.
+        """
+        beside = {"caption": span["caption"], "origin": span["caption_origin"], "model": "", "prompt_digest": "",
+                  "status": "ok" if span["caption"] else "empty"}  # fmt: skip
+        if span["caption"] and not self.always:
+            return [beside]
+        said = [{name: row[name] for name in beside} for row in self.rows.get(span["clip_id"], ()) if row["caption"]]
+        return [*said, beside] if span["caption"] or not said else said
+
+    def awaited(self, span: Span) -> bool:
+        """Whether a caption of the span is only assumed."""
+        return any(row is _ASSUMED for row in self.rows.get(span["clip_id"], ()))
+
+    def why_silent(self, span: Span) -> str:
+        """Of a span without a caption: what its first captioner says about it."""
+        for row in self.rows.get(span["clip_id"], ()):
+            return f"There is no caption: {row['status']}, {row['message']}"
+        return "There is no caption, and nobody was asked for one"
+
+    def attempts(self, span: Span) -> int:
+        """How often captioners were asked about a span, over all runs."""
+        return sum(row["attempts"] for row in self.rows.get(span["clip_id"], ())) or 1
+
+
+def try_out(spans: Sequence[Span], new_sources: bool, tables: Tables, settings: CaptionerSettings) -> None:
+    """At the start of a run: see that the captioners can be, and that servers answer if they may have to be asked.
+
+    Raises:
+        VidgenError: Why they cannot.
+
+    """
+    for one in settings.all:
+        module(one).check(one)
+        if module(one).REMOTE and (new_sources or _lacking(spans, tables, one, settings.always)):
+            module(one).open_captioner(one).close()
+
+
+def _lacking(spans: Sequence[Span], tables: Tables, settings: CaptionerSettings, always: bool) -> bool:
+    wanted = _wanted(spans, always)
+    return any(
+        have.get(key, _FAILED)["status"] == "failed"
+        for have in [_ledger(tables).rows()]
+        for asks in _keys(wanted, settings).values()
+        for key, _ in asks
+    )
+
+
+def _wanted(spans: Sequence[Span], always: bool) -> list[Span]:
+    return [span for span in spans if always or not span["caption"]]
 
 
 def caption_spans(
-    spans: Sequence[dict[str, Any]], sources: Mapping[str, Source], shop: Workshop, settings: CaptionerSettings
-) -> dict[str, dict[str, str]]:
-    """Caption and origin of each span by its clip id; a source that fails leaves its spans out.
+    spans: Sequence[Span], sources: Mapping[str, Source], shop: Workshop, settings: CaptionerSettings
+) -> Captioned:
+    """Caption the spans that want it and have no caption of these captioners yet.
 
     Raises:
-        VidgenError: There is no such captioner, or its weights cannot be opened.
+        VidgenError: A captioner cannot be opened, its server takes no more requests, or there is an alarm.
 
     """
-    made_by = [discovery.load("data_prep.captioners", settings.name).digest(settings), _VERSION]
-    units = []
-    for source_id, some in by_source(spans).items():
-        key = digests.of_value([made_by, [(span["clip_id"], *_box(span)) for span in some]], 32)
-        units.append(Unit(key, sources[source_id], tuple(some)))
-    shop.run(units, partial(_caption_unit, tables=shop.tables, settings=settings), (GENERATED,))
-    return {
-        row["clip_id"]: {"caption": row["caption"], "caption_origin": row["origin"]}
-        for row in shop.tables.read(GENERATED).to_pylist()
-    }
+    wanted = _wanted(spans, settings.always)
+    rows: dict[str, list[Row]] = {}
+    notes: list[str] = []
+    for one in settings.all:
+        told, alarms = _by_one(wanted, sources, shop, one)
+        notes += alarms
+        for row in told:
+            rows.setdefault(row["clip_id"], []).append(row)
+    present = set(shop.tables.read("sources", ["source_id"])["source_id"].to_pylist())
+    for ledger in (_ledger(shop.tables), checks(shop.tables)):
+        ledger.settle(lambda row: row["source_id"] in present)
+    return Captioned(rows, settings.always, tuple(notes))
 
 
-def by_source(spans: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def expected(spans: Sequence[Span], tables: Tables, settings: CaptionerSettings) -> tuple[Captioned, int, int]:
+    """What captioning would come to if every answer is one; how many it would ask for, and how many it has."""
+    have = _ledger(tables).rows()
+    rows: dict[str, list[Row]] = {}
+    lacking = there = 0
+    for one in settings.all:
+        for clip_id, asks in _keys(_wanted(spans, settings.always), one).items():
+            for key, _ in asks:
+                done = have.get(key, _FAILED)["status"] != "failed"
+                lacking, there = lacking + (not done), there + done
+                rows.setdefault(clip_id, []).append(have[key] if done else _ASSUMED)
+    return Captioned(rows, settings.always), lacking, there
+
+
+def by_source(spans: Sequence[Span]) -> dict[str, list[Span]]:
     """Spans grouped by their source's id, both in order."""
-    grouped: dict[str, list[dict[str, Any]]] = {}
+    grouped: dict[str, list[Span]] = {}
     for span in sorted(spans, key=lambda span: (span["source_id"], span["clip_id"])):
         grouped.setdefault(span["source_id"], []).append(span)
     return grouped
 
 
-def _caption_unit(unit: Unit, *, tables: Tables, settings: CaptionerSettings) -> dict[str, Part]:
-    stills = list(_stills(unit.source.file, unit.spans))
-    captions = _opened(settings).caption([picture for _, picture in stills])
-    rows = [
-        {"clip_id": span["clip_id"], "source_id": span["source_id"], "caption": caption, "origin": settings.name,
-         "status": "ok" if caption else "empty"}
-        for (span, _), caption in zip(stills, captions, strict=True)
-    ]  # fmt: skip
-    return {GENERATED: write(tables, GENERATED, unit.key, rows)}
+def _by_one(
+    spans: Sequence[Span], sources: Mapping[str, Source], shop: Workshop, settings: CaptionerSettings
+) -> tuple[list[Row], list[str]]:
+    """One captioner's rows for these spans, and what the user has to see."""
+    ledger, keys = _ledger(shop.tables), _keys(spans, settings)
+    have = ledger.rows()
+    units = _units(spans, keys, have, sources)
+    total = sum(map(len, keys.values()))
+    done = total - sum(len(span["asks"]) for unit in units for span in unit.spans)
+    named = {"origin": settings.name, "batch": digests.of_value([unit.key for unit in units], 12)}
+    work = Work(partial(_describe, named=named), partial(_not_seen, named=named))
+    watch = Watch(settings)
+    try:
+        with closing(over_clips(units, work, shop, settings)) as answers:
+            for rows in answers:
+                for row in rows:
+                    row["attempts"] += have[row["key"]]["attempts"] if row["key"] in have else 0
+                ledger.add(rows)
+                watch.see(rows)
+                done += len(rows)
+                shop.progress(done, total)
+    finally:
+        ledger.flush()
+    have = ledger.rows()
+    told = [have[key] for asks in keys.values() for key, _ in asks]
+    return told, [*_failures(told, settings), *ring(told, spans, sources, shop, settings)]
 
 
-@lru_cache(maxsize=1)
-def _opened(settings: CaptionerSettings) -> Captioner:
-    """Weights are read once in a process."""
-    captioner: Captioner = discovery.load("data_prep.captioners", settings.name).open_captioner(settings)
-    return captioner
+def _keys(spans: Sequence[Span], settings: CaptionerSettings) -> dict[str, list[tuple[str, str]]]:
+    """By clip id the captions to be had: their keys and prompts."""
+    made = module(settings)
+    made_by = [settings.name, made.digest(settings), stills.VERSION, settings.frames or made.FRAMES, settings.side_px]
+    prompts = [prompt or made.PROMPT for prompt in settings.prompts]
+    return {
+        span["clip_id"]: [
+            (digests.of_value([made_by, prompt, span["clip_id"], [span[name] for name in _PLACE]], 24), prompt)
+            for prompt in prompts
+        ]
+        for span in spans
+    }
 
 
-def _stills(file: Path, spans: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], NDArray[np.uint8]]]:
-    """Each span with the picture in its middle, in one sequential pass."""
-    waiting = sorted(spans, key=lambda span: _middle(span))
-    opened = open_source(file)
-    with opened.container:
-        for pts, frame in opened.frames():
-            while waiting and pts >= _middle(waiting[0]):
-                span = waiting.pop(0)
-                x, y, width, height = _box(span)
-                picture = upright(as_bytes(frame, "rgb24"), opened.rotation)[y : y + height, x : x + width]
-                yield span, np.ascontiguousarray(picture)
-            if not waiting:
-                return
+def _units(
+    spans: Sequence[Span],
+    keys: Mapping[str, Sequence[tuple[str, str]]],
+    have: Mapping[str, Row],
+    sources: Mapping[str, Source],
+) -> list[Unit]:
+    """By source the spans that lack a caption, each with its `asks`."""
+    units = []
+    for source_id, some in by_source(spans).items():
+        lacking = []
+        for span in some:
+            asks = [ask for ask in keys[span["clip_id"]] if have.get(ask[0], _FAILED)["status"] == "failed"]
+            if asks:
+                lacking.append({name: span[name] for name in ("clip_id", "source_id", *_PLACE)} | {"asks": asks})
+        if lacking:
+            key = digests.of_value([span["asks"] for span in lacking], 32)
+            units.append(Unit(key, sources[source_id], tuple(lacking)))
+    return units
 
 
-def _middle(span: Mapping[str, Any]) -> int:
-    return int(span["start_pts"] + span["stop_pts"]) // 2
+def _describe(captioner: Captioner, clips: Sequence[Seen], *, named: Mapping[str, str]) -> list[Row]:
+    """Rows for all that is asked of some clips."""
+    asked = [(span, Asked(key, pictures, prompt)) for span, pictures in clips for key, prompt in span["asks"]]
+    answers = captioner.caption([one for _, one in asked])
+    return [_row(span, one.key, one.prompt, said, named) for (span, one), said in zip(asked, answers, strict=True)]
 
 
-def _box(span: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(int(span[f"crop_{part}"]) for part in "xywh")
+def _not_seen(span: Span, message: str, *, named: Mapping[str, str]) -> list[Row]:
+    said = Said("", "failed", message)
+    return [_row(span, key, prompt, said, named) for key, prompt in span["asks"]]
+
+
+def _row(span: Span, key: str, prompt: str, said: Said, named: Mapping[str, str]) -> Row:
+    return {**named, "clip_id": span["clip_id"], "source_id": span["source_id"], "key": key, "caption": said.text,
+            "model": said.model, "prompt_digest": digests.of_value(prompt), "status": said.status,
+            "message": said.message, "attempts": said.attempts, "echoed": said.echoed,
+            "wrong_ids": said.wrong_ids}  # fmt: skip
+
+
+def _failures(told: Sequence[Row], settings: CaptionerSettings) -> list[str]:
+    notes = []
+    for status, fate in (("failed", "they are asked again by the next run"), ("blocked", "they stay without one")):
+        some = [row for row in told if row["status"] == status]
+        if some:
+            first = f"clip {some[0]['clip_id']}: {some[0]['message']}"
+            notes.append(f"{len(some)} captions of {settings.name} {status}, and {fate}. The first, {first}")
+    return notes
+
+
+def _ledger(tables: Tables) -> Ledger:
+    return Ledger(tables, GENERATED, lambda row: (row["status"] != "failed", row["attempts"]))

@@ -18,7 +18,7 @@ from data_prep.analyze import ROUNDING_S, sample_times
 from data_prep.decode import as_bytes, open_source, upright
 from data_prep.settings import DataSettings
 
-__all__ = ["ENCODING_VERSION", "cut", "encode", "fit"]
+__all__ = ["ENCODING_VERSION", "cut", "encode", "fit", "pictures"]
 
 ENCODING_VERSION = 1
 
@@ -26,7 +26,7 @@ ENCODING_VERSION = 1
 def cut(file: Path, spans: Sequence[dict[str, Any]], settings: DataSettings) -> list[dict[str, Any]]:
     """Rows for `clips`: the media of the spans of one source, in one more sequential pass over it."""
     ordered = sorted(spans, key=lambda span: span["start_pts"])
-    return [_row(span, pictures, settings) for span, pictures in _pictures(file, ordered, settings)]
+    return [_row(span, shown, settings) for span, shown in pictures(file, ordered, settings)]
 
 
 def fit(picture: NDArray[np.uint8], span: dict[str, Any], sar: Fraction, settings: DataSettings) -> NDArray[np.uint8]:
@@ -44,9 +44,9 @@ def fit(picture: NDArray[np.uint8], span: dict[str, Any], sar: Fraction, setting
     return np.asarray(image)
 
 
-def encode(pictures: NDArray[np.uint8], rate: str) -> bytes:
+def encode(video: NDArray[np.uint8], rate: str) -> bytes:
     """uint8 [T, H, W, 3] to an mp4 of H.264, closed groups of pictures; the bytes are a function of the pictures."""
-    _, height, width, _ = pictures.shape
+    _, height, width, _ = video.shape
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "clip.mp4"
         raw = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=rate)
@@ -55,14 +55,14 @@ def encode(pictures: NDArray[np.uint8], rate: str) -> bytes:
             g=48, flags="+cgop+bitexact", fflags="+bitexact", map_metadata=-1, loglevel="error",
             vf="scale=out_color_matrix=bt601:out_range=tv:flags=accurate_rnd+full_chroma_inp",
         )  # fmt: skip
-        command.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), input=pictures.tobytes(), capture_stderr=True)
+        command.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), input=video.tobytes(), capture_stderr=True)
         return file.read_bytes()
 
 
-def _pictures(
+def pictures(
     file: Path, spans: Sequence[dict[str, Any]], settings: DataSettings
 ) -> Iterator[tuple[dict[str, Any], NDArray[np.uint8]]]:
-    """Each span with its fitted pictures [T, H, W, 3]; spans of a source do not overlap."""
+    """Each span with its fitted pictures [T, H, W, 3]; spans are in order and do not overlap."""
     opened = open_source(file)
     with opened.container:
         frames = opened.frames()
@@ -99,8 +99,8 @@ def _on_show(frames: Iterator[tuple[float, VideoFrame]], wanted_s: NDArray[np.fl
         yield from [shown] * len(waiting)
 
 
-def _row(span: dict[str, Any], pictures: NDArray[np.uint8], settings: DataSettings) -> dict[str, Any]:
-    media = encode(pictures, settings.frame_rate)
+def _row(span: dict[str, Any], shown: NDArray[np.uint8], settings: DataSettings) -> dict[str, Any]:
+    media = encode(shown, settings.frame_rate)
     return {
         "clip_id": span["clip_id"],
         "source_id": span["source_id"],

@@ -3,6 +3,7 @@
 Nothing is ever sought, so the frames are right for open groups of pictures, edit lists, variable rates and all else.
 """
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -10,11 +11,24 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-__all__ = ["Opened", "Undecodable", "as_bytes", "open_source", "upright"]
+__all__ = ["Opened", "Undecodable", "as_bytes", "open_source", "take_decoded", "upright"]
 
 _MOST_DEMUX_ERRORS = 64
+# Counted where decoding happens, so that no pass can forget to; a process works on one unit at a time.
+_decoded_here = [0]
+
+
+class _Here(threading.local):
+    """A thread's converter, made once and for one core: by default each frame gets a new one that takes all cores."""
+
+    def __init__(self) -> None:
+        self.converter = VideoReformatter()
+
+
+_here = _Here()
 
 
 class Undecodable(Exception):  # noqa: N818 - a verdict on a file, not a mistake of ours
@@ -33,6 +47,8 @@ class Opened:
         container: The open file.
         stream: Its best video stream.
         bad_packets: Packets that could not be read or decoded so far.
+        decoded: Frames that came out of the decoder so far.
+        packet_pts: Times that packets told so far, also of frames that the decoder was told to skip.
         rotation: Degrees counter-clockwise to turn a picture for showing; known after the first frame.
 
     """
@@ -40,8 +56,10 @@ class Opened:
     container: av.container.InputContainer
     stream: av.VideoStream
     bad_packets: int = 0
+    decoded: int = 0
     rotation: int = 0
     first_pts: int | None = None
+    packet_pts: list[int] = field(default_factory=list, repr=False)
     _last_pts: int | None = field(default=None, repr=False)
 
     @property
@@ -75,8 +93,13 @@ class Opened:
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         for packet in self._packets():
+            if packet.pts is not None and not packet.is_discard:
+                self.packet_pts.append(packet.pts)
             try:
-                yield from self.stream.decode(packet)
+                frames = self.stream.decode(packet)
+                self.decoded += len(frames)
+                _decoded_here[0] += len(frames)
+                yield from frames
             except av.error.FFmpegError:
                 self.bad_packets += 1
 
@@ -94,6 +117,12 @@ class Opened:
                 errors += 1
                 if errors > _MOST_DEMUX_ERRORS:
                     return
+
+
+def take_decoded() -> int:
+    """Frames decoded in this process since this was last asked: what a unit of work has cost."""
+    taken, _decoded_here[0] = _decoded_here[0], 0
+    return taken
 
 
 def open_source(file: Path) -> Opened:
@@ -124,7 +153,7 @@ def open_source(file: Path) -> Opened:
 
 def as_bytes(frame: av.VideoFrame, pixels: str) -> NDArray[np.uint8]:
     """The frame converted to an 8-bit format: "rgb24" [H, W, 3] or "gray" [H, W]."""
-    return np.asarray(frame.to_ndarray(format=pixels), np.uint8)
+    return np.asarray(_here.converter.reformat(frame, format=pixels, threads=1).to_ndarray(), np.uint8)
 
 
 def upright(picture: NDArray[np.uint8], rotation: int) -> NDArray[np.uint8]:

@@ -4,37 +4,48 @@ Each source is a unit of work, keyed by its bytes, its captions and the settings
 key is never done again, and what is there under another key is replaced.
 """
 
+import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from data_prep import shots
+from data_prep import losses, shots
 from data_prep.analyze import analyze
-from data_prep.captioning import GENERATED, by_source, caption_spans
+from data_prep.captioning import Captioned, caption_spans, try_out
 from data_prep.captions import read_sidecar
-from data_prep.clips import ENCODING_VERSION, cut
+from data_prep.cutting import cut_all, with_media_keys
 from data_prep.decode import Undecodable
+from data_prep.duplicates import fingerprint
+from data_prep.duplicates.matches import Pair
+from data_prep.duplicates.resolve import fail_on_leaks
+from data_prep.duplicates.resolve import resolve as resolve_copies
 from data_prep.run import Runner
-from data_prep.select import Reason, verdicts
-from data_prep.settings import DataSettings
+from data_prep.score_settings import ScoreSettings
+from data_prep.scoring import SCORES, check_rules, score_spans, with_scores, without_weights
+from data_prep.select import SOURCE_COLUMNS, Select, judge, measured, resolve
+from data_prep.settings import CaptionerSettings, DataSettings
 from data_prep.sources import Source, identify, list_files
 from data_prep.tables import SCHEMAS, Part, Release, Tables
 from data_prep.units import Progress, Unit, Workshop, dead_row, write
 from vidgen_core import digests, discovery
-from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 
-__all__ = ["DATA_TABLES", "FunnelRow", "Prepared", "prepare"]
+__all__ = ["DATA_TABLES", "Brought", "FunnelRow", "Prepared", "analysis_units", "bring", "candidates", "prepare"]
 
 DATA_TABLES = ("sources", "spans", "clips", "captions", "rejects")
-_ANALYSIS_VERSION = 1
-Span = dict[str, Any]
-Dropped = tuple[Span, Reason]
+_ANALYSIS_VERSION = 3
+_ANALYZED = ("dead", "spans", "fingerprints", "sources")
+# The passes that decode sources, by the table that they fill.
+_PASSES = {"sources": "analyze", SCORES: "score", "clips": "cut"}
+Captioning = Callable[[Sequence[dict[str, Any]], Mapping[str, Source], Workshop, CaptionerSettings], Captioned]
+Scoring = Callable[[pa.Table, Mapping[str, Source], Workshop, ScoreSettings], None]
 
 
 class FunnelRow(Frozen):
@@ -43,6 +54,7 @@ class FunnelRow(Frozen):
     name: str
     rows: int
     seconds: float | None = None
+    note: str = ""
 
 
 class Prepared(Frozen):
@@ -51,13 +63,43 @@ class Prepared(Frozen):
     Args:
         funnel: From files to clips.
         reasons: Why things were dropped: reason -> count.
+        decoded_per_source_frame: What this run decoded, over the frames of all sources, for each pass that decodes.
         release: The data tables as they are now.
+        notes: What the user has to see.
 
     """
 
     funnel: tuple[FunnelRow, ...]
     reasons: dict[str, int]
+    decoded_per_source_frame: dict[str, float]
     release: Release
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Brought:
+    """Where the tables of sources, spans and clips were brought.
+
+    Attributes:
+        unique: Sources by id, in order; copies and what was taken down are not among them.
+        kept: Spans that are to be clips.
+        said: Their captions.
+        rejects: Rows of `rejects` for the spans that are not.
+        select: The thresholds as numbers.
+        pairs: Sources that show the same footage.
+        groups: How many groups of such sources there are.
+        laps: How long each part took.
+
+    """
+
+    unique: dict[str, Source]
+    kept: pa.Table
+    said: Captioned
+    rejects: pa.Table
+    select: Select
+    pairs: set[Pair]
+    groups: int
+    laps: dict[str, float]
 
 
 def prepare(
@@ -66,35 +108,85 @@ def prepare(
     """Bring the data tables up to date with a folder of videos.
 
     Raises:
-        VidgenError: The folder has no videos, or no clip is left.
+        VidgenError: The folder has no videos, a rule's score has no weights, no clip is left, or errors cost more than
+            the loss budget.
 
     """
     shop = Workshop(tables, runner, progress, settings.source_deadline_s)
-    files = list_files(videos)
-    found = identify(files, videos)
-    unique = {source.source_id: source for source in reversed(found)}
-    seconds = _Seconds()
-    _analyze_all(list(unique.values())[::-1], shop, settings)
-    seconds.lap("sources committed")
-    kept, dropped = _decide(tables.read("spans"), settings)
-    if settings.captioner.weights:
-        kept, silent = _caption(kept, unique, shop, settings)
-        dropped += silent
-        seconds.lap("captioned spans")
-    _cut_all(kept, unique, shop, settings)
-    kept, failed = _with_media(kept, tables)
-    seconds.lap("clips")
-    tables.replace("captions", pa.Table.from_pylist([_caption_row(span) for span in kept], SCHEMAS["captions"]))
-    rejects = [*_lost(tables, found, unique), *map(_span_reject, dropped), *failed]
-    tables.replace("rejects", pa.Table.from_pylist(rejects, SCHEMAS["rejects"]))
-    if not kept:
-        raise _nothing_left(tables, len(files), rejects)
-    reasons = Counter(row["reason"] for row in rejects)
-    return Prepared(
-        funnel=_funnel(tables, len(files), rejects, seconds.laps),
-        reasons=dict(reasons.most_common()),
-        release=tables.release(DATA_TABLES),
+    found = identify(list_files(videos), videos)
+    check_rules(settings.select, settings.scores)
+    _try_captioners(found, tables, settings)
+    brought = bring(found, shop, settings)
+    there = pc.is_in(brought.kept["clip_id"], tables.read("clips", ["clip_id"])["clip_id"].combine_chunks())
+    kept, failed = brought.kept.filter(there), brought.kept.filter(pc.invert(there))
+    fail_on_leaks(tables, brought.pairs)
+    tables.replace("captions", _caption_rows(kept, brought.said))
+    lost = losses.lost_sources(tables, found, brought.unique)
+    rejects = pa.concat_tables(
+        [
+            pa.Table.from_pylist(lost, SCHEMAS["rejects"]),
+            brought.rejects,
+            losses.cut_failures(failed, losses.tries(tables, "cut")),
+        ]
     )
+    tables.replace("rejects", rejects)
+    losses.check_budget(rejects, len(brought.unique), settings.loss_budget)
+    if not len(kept):
+        raise losses.nothing_left(tables, len(found), rejects)
+    reasons = Counter(rejects["reason"].to_pylist())
+    decoded = _decoded_per_source_frame(shop)
+    return Prepared(
+        funnel=_funnel(tables, len(found), rejects, brought, _notes(decoded, settings)),
+        reasons=dict(reasons.most_common()),
+        decoded_per_source_frame=decoded,
+        release=tables.release([*DATA_TABLES, *([SCORES] if len(tables.read(SCORES, ["clip_id"])) else [])]),
+        notes=brought.said.notes,
+    )
+
+
+def bring(
+    found: Sequence[Source],
+    shop: Workshop,
+    settings: DataSettings,
+    score: Scoring = score_spans,
+    caption: Captioning = caption_spans,
+) -> Brought:
+    """Analyze, decide, caption and cut what is not done yet; `plan` does the same with a shop that only looks."""
+    tables, seconds = shop.tables, _Seconds()
+    gone = set(tables.read("forgotten", ["source_id"])["source_id"].to_pylist())
+    first = {source.source_id: source for source in reversed(found)}
+    unique = {key: source for key, source in reversed(first.items()) if key not in gone}
+    units = analysis_units(list(unique.values()), settings, losses.tries(tables, "analyze"))
+    work = partial(_analyze_unit, tables=tables, settings=settings)
+    shop.run(units, work, _ANALYZED)
+    seconds.lap("sources committed")
+    score(tables.read("spans"), unique, shop, settings.scores)
+    seconds.lap("spans")
+    spans, select = candidates(tables, settings)
+    verdicts = judge(spans, select)
+    kept, rejects = spans.filter(pa.array(verdicts.kept)), losses.dropped_spans(spans, verdicts)
+    copies = resolve_copies(kept.to_pylist(), unique, shop, settings)
+    kept = _with_splits(kept, copies.kept)
+    rejects = pa.concat_tables([rejects, losses.copied_spans(copies.dropped)])
+    seconds.lap("duplicate groups")
+    said = Captioned({})
+    if settings.captioner.named:
+        said = caption(kept.to_pylist(), unique, shop, settings.captioner)
+        kept, silent = _heard(kept, said, settings)
+        rejects = pa.concat_tables([rejects, silent])
+        seconds.lap("captioned spans")
+    kept = with_media_keys(kept)
+    cut_all(kept, unique, shop, settings, losses.tries(tables, "cut"))
+    seconds.lap("clips")
+    return Brought(unique, kept, said, rejects, select, copies.pairs, copies.groups, seconds.laps)
+
+
+def candidates(tables: Tables, settings: DataSettings) -> tuple[pa.Table, Select]:
+    """All spans with all their scores, and the thresholds as numbers; where a captioner will speak, silence passes."""
+    scored = with_scores(tables.read("spans"), tables.read(SCORES))
+    spans = measured(scored, tables.read("sources", SOURCE_COLUMNS), frames=settings.frames)
+    changed = {"need_caption": settings.select.need_caption and not settings.captioner.named}
+    return spans, resolve(spans, settings.select.model_copy(update=changed))
 
 
 class _Seconds:
@@ -110,128 +202,107 @@ class _Seconds:
 
 
 def _funnel(
-    tables: Tables, files: int, rejects: Sequence[Mapping[str, Any]], laps: Mapping[str, float]
+    tables: Tables, files: int, rejects: pa.Table, brought: Brought, notes: Mapping[str, str]
 ) -> tuple[FunnelRow, ...]:
-    levels = Counter(row["level"] for row in rejects)
+    laps = brought.laps
+    levels = Counter(rejects["level"].to_pylist())
     counts = {"files": files, "sources committed": len(tables.read("sources", ["source_id"])),
-              "sources rejected": levels["source"], "spans": len(tables.read("spans", ["clip_id"]))}  # fmt: skip
+              "sources rejected": levels["source"], "spans": len(tables.read("spans", ["clip_id"])),
+              "duplicate groups": brought.groups}  # fmt: skip
     if "captioned spans" in laps:
-        counts["captioned spans"] = len(tables.read(GENERATED, ["clip_id"]))
-    counts |= {"spans dropped": levels["span"], "clips": len(tables.read("captions", ["clip_id"]))}
-    return tuple(FunnelRow(name=name, rows=rows, seconds=laps.get(name)) for name, rows in counts.items())
+        counts["captioned spans"] = sum(any(row["caption"] for row in rows) for rows in brought.said.rows.values())
+    counts |= {"spans dropped": levels["span"], "clips": len(tables.read("clips", ["clip_id"]))}
+    return tuple(
+        FunnelRow(name=name, rows=rows, seconds=laps.get(name), note=notes.get(name, ""))
+        for name, rows in counts.items()
+    )
 
 
-def _analyze_all(sources: Sequence[Source], shop: Workshop, settings: DataSettings) -> None:
-    """Rows of `sources`, `spans` and `dead` for every source, and of no other."""
-    versions = {name: discovery.load("data_prep.stages", name).VERSION for name in discovery.names("data_prep.stages")}
-    relevant = settings.model_dump(mode="json", include={"frames", "height", "width", "frame_rate", "held_out_share",
-                                                         "shots"})  # fmt: skip
-    common = [relevant, versions, shots.VERSION, _ANALYSIS_VERSION]
+def _notes(decoded: Mapping[str, float], settings: DataSettings) -> dict[str, str]:
+    """What else is to be said about a row of the funnel."""
+    passes = ", ".join(f"{share:.2f} to {name}" for name, share in decoded.items())
+    idle = ", ".join(without_weights(settings.scores))
+    notes = {"sources committed": f"frames decoded a source frame: {passes}" if passes else "",
+             "spans": f"null scores: {idle}; give data.scores.NAME.weights=FILE" if idle else ""}  # fmt: skip
+    return {name: note for name, note in notes.items() if note}
+
+
+def _decoded_per_source_frame(shop: Workshop) -> dict[str, float]:
+    """By pass: the frames that this run decoded, over those that all sources have; a pass without work is left out."""
+    frames = sum(shop.tables.read("sources", ["frames"])["frames"].to_pylist())
+    return {name: round(shop.decoded[table] / frames, 4) for table, name in _PASSES.items() if shop.decoded[table]}
+
+
+def analysis_units(sources: Sequence[Source], settings: DataSettings, tries: Mapping[str, int]) -> list[Unit]:
+    """The analysis of each source, under the key of all that it depends on."""
+    stages = discovery.names("data_prep.stages")
+    versions = {name: discovery.load("data_prep.stages", name).VERSION for name in stages}
+    relevant = settings.model_dump(mode="json", include={"frames", "height", "width", "frame_rate", "shots"})
+    relevant["shots"].pop("weights")  # what they hold counts, not where they lie
+    common = {
+        "settings": relevant,
+        "versions": {
+            **versions,
+            "shots": shots.version(settings.shots),
+            "fingerprint": fingerprint.VERSION,
+            "analysis": _ANALYSIS_VERSION,
+        },
+    }
     units = []
     for source in sources:
-        sidecar = read_sidecar(source.file)
-        key = digests.of_value([common, source.source_id, source.uri, repr(sidecar)], 32)
-        units.append(Unit(key, source))
-    shop.run(units, partial(_analyze_unit, tables=shop.tables, settings=settings), ("dead", "spans", "sources"))
+        captions = digests.of_value(repr(read_sidecar(source.file)))
+        tried = tries.get(source.source_id, 0)
+        made = {**common, "source_id": source.source_id, "uri": source.uri, "captions": captions, "tries": tried}
+        units.append(Unit(digests.of_value(made, 32), source, made=json.dumps(made), tries=tried))
+    return units
 
 
 def _analyze_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
     """Write a source's files; a file that cannot be decoded gets its row among the dead."""
     try:
         analysis = analyze(unit.source, settings)
-        rows = {"sources": [analysis.source], "spans": analysis.spans}
+        rows = {"sources": [analysis.source], "spans": analysis.spans, "fingerprints": [analysis.fingerprint]}
     except Undecodable as error:
-        rows = {"dead": [dead_row(unit.source, error.reason, error.message, 1)]}
-    return {name: write(tables, name, unit.key, rows.get(name, [])) for name in ("dead", "spans", "sources")}
+        rows = {"dead": [dead_row(unit.source, error.reason, error.message, 1 + unit.tries)]}
+    return {name: write(tables, name, unit.key, rows.get(name, []), made=unit.made) for name in _ANALYZED}
 
 
-def _decide(spans: pa.Table, settings: DataSettings) -> tuple[list[Span], list[Dropped]]:
-    """Kept and dropped spans. Where a captioner will speak, a span may still be silent."""
-    changed = {"need_caption": settings.select.need_caption and not settings.captioner.weights}
-    judged = verdicts(spans, settings.select.model_copy(update=changed), frames=settings.frames)
-    judged.sort(key=lambda pair: pair[0]["clip_id"])
-    return [span for span, reason in judged if reason is None], [(span, why) for span, why in judged if why is not None]
+def _try_captioners(found: Sequence[Source], tables: Tables, settings: DataSettings) -> None:
+    """Before hours of decoding: a captioner that cannot be, or a server that does not answer, is said at once."""
+    if not settings.captioner.named:
+        return
+    names = [name for name in ("sources", "dead") if tables.exists(name)]
+    known = {source for name in names for source in tables.read(name, ["source_id"])["source_id"].to_pylist()}
+    spans, select = candidates(tables, settings)
+    kept = spans.filter(pa.array(judge(spans, select).kept)).to_pylist()
+    try_out(kept, any(source.source_id not in known for source in found), tables, settings.captioner)
 
 
-def _caption(
-    spans: Sequence[Span], sources: Mapping[str, Source], shop: Workshop, settings: DataSettings
-) -> tuple[list[Span], list[Dropped]]:
-    """The spans, with a generated caption where they had none; still silent ones are dropped if a caption is needed."""
-    generated = caption_spans([span for span in spans if not span["caption"]], sources, shop, settings.captioner)
-    captioned = [span | generated.get(span["clip_id"], {}) for span in spans]
-    silent = Reason(rule="need_caption", value=0.0, threshold=1.0)
-    dropped = [(span, silent) for span in captioned if not span["caption"] and settings.select.need_caption]
-    lost = {span["clip_id"] for span, _ in dropped}
-    return [span for span in captioned if span["clip_id"] not in lost], dropped
+def _with_splits(spans: pa.Table, kept: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The spans that are no copies, each with its side of the split."""
+    sides = {span["clip_id"]: span["split"] for span in kept}
+    placed = pa.array([sides.get(clip_id) for clip_id in spans["clip_id"].to_pylist()], pa.string())
+    spans = spans.append_column("split", placed)
+    return spans.filter(pc.is_valid(spans["split"]))
 
 
-def _cut_all(spans: Sequence[Span], sources: Mapping[str, Source], shop: Workshop, settings: DataSettings) -> None:
-    """Rows of `clips` for every kept span, and of no other."""
-    units = []
-    for source_id, some in by_source(spans).items():
-        key = digests.of_value([[(s["clip_id"], s["split"], *_crop(s)) for s in some], ENCODING_VERSION], 32)
-        units.append(Unit(key, sources[source_id], tuple(some)))
-    shop.run(units, partial(_cut_unit, tables=shop.tables, settings=settings), ("clips",))
-
-
-def _with_media(spans: Sequence[Span], tables: Tables) -> tuple[list[Span], list[dict[str, Any]]]:
-    """The spans that became clips, and a reject for each of the others: cutting their source crashed or hung."""
-    there = set(tables.read("clips", ["clip_id"])["clip_id"].to_pylist())
-    message = "The process that cut its source died or took too long"
-    failed = [
-        _reject(span, stage="cut", reason="cut_failed", message=message)
-        for span in spans
-        if span["clip_id"] not in there
+def _heard(kept: pa.Table, said: Captioned, settings: DataSettings) -> tuple[pa.Table, pa.Table]:
+    """The spans with a caption, and rows of `rejects` for the others if a caption is needed."""
+    spans = kept.to_pylist()
+    speaks = [not settings.select.need_caption or bool(said.of(span)[0]["caption"]) for span in spans]
+    silent = [
+        losses.silent_span(span, said.why_silent(span), said.attempts(span))
+        for span, heard in zip(spans, speaks, strict=True)
+        if not heard
     ]
-    return [span for span in spans if span["clip_id"] in there], failed
+    return kept.filter(pa.array(speaks, pa.bool_())), pa.Table.from_pylist(silent, SCHEMAS["rejects"])
 
 
-def _caption_row(span: Span) -> dict[str, Any]:
-    named = {name: span[name] for name in ("clip_id", "source_id", "caption", "split")}
-    return {**named, "origin": span["caption_origin"]}
-
-
-def _cut_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
-    return {"clips": write(tables, "clips", unit.key, cut(unit.source.file, unit.spans, settings))}
-
-
-def _crop(span: dict[str, Any]) -> tuple[int, ...]:
-    return tuple(span[f"crop_{part}"] for part in "xywh")
-
-
-def _span_reject(judged: Dropped) -> dict[str, Any]:
-    span, why = judged
-    row = _reject(span, stage="select", reason=why.rule, message=why.sentence())
-    return row | {"value": why.value, "threshold": why.threshold}
-
-
-def _reject(span: Span, *, stage: str, reason: str, message: str) -> dict[str, Any]:
-    named = {name: span[name] for name in ("source_id", "clip_id", "uri")}
-    return {**named, "level": "span", "stage": stage, "reason": reason, "value": None, "threshold": None,
-            "message": message, "attempts": 1}  # fmt: skip
-
-
-def _lost(tables: Tables, found: Sequence[Source], unique: Mapping[str, Source]) -> list[dict[str, Any]]:
-    """Every file that is no source: the dead, and copies of a file that is one already."""
-    first = {source_id: source.uri for source_id, source in unique.items()}
-    copies = [
-        dead_row(source, "duplicate", f"The same bytes as {first[source.source_id]}", 1)
-        for source in found
-        if source.uri != first[source.source_id]
+def _caption_rows(kept: pa.Table, said: Captioned) -> pa.Table:
+    """Each span's captions; rank 0 is the first choice."""
+    rows = [
+        row | {"clip_id": span["clip_id"], "source_id": span["source_id"], "split": span["split"], "rank": rank}
+        for span in kept.to_pylist()
+        for rank, row in enumerate(said.of(span))
     ]
-    return [*tables.read("dead").to_pylist(), *copies] if tables.exists("dead") else copies
-
-
-def _nothing_left(tables: Tables, files: int, rejects: Sequence[Mapping[str, Any]]) -> VidgenError:
-    spans = len(tables.read("spans", ["clip_id"]))
-    if not spans:
-        lost = sum(row["level"] == "source" for row in rejects)
-        what = f"None of the {files} files gives a clip: {lost} cannot be used, and the others are shorter than a clip"
-        return VidgenError(what, move="Name a folder with longer videos, or ask for shorter clips: --set data.frames=5")
-    rule, count = Counter(row["reason"] for row in rejects if row["level"] == "span").most_common(1)[0]
-    return VidgenError(
-        f"All {spans} candidate clips were dropped, {count} of them by the rule {rule}",
-        move="Put captions beside the videos (NAME.txt or NAME.vtt), or give --set data.select.need_caption=false"
-        if rule == "need_caption"
-        else f"Loosen it with --set data.select.{rule}=...",
-    )
+    return pa.Table.from_pylist(rows, SCHEMAS["captions"])

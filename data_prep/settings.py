@@ -2,43 +2,15 @@
 
 from pydantic import Field, field_validator
 
+from data_prep.captioners._contract import CaptionerSettings, ServerSettings
+from data_prep.duplicates.settings import DuplicateSettings
+from data_prep.score_settings import ScoreSettings
 from data_prep.select import Select
+from data_prep.shots import ShotSettings
 from vidgen_core.clip import parse_rate
 from vidgen_core.frozen import Frozen
 
-__all__ = ["CaptionerSettings", "DataSettings", "ShotSettings"]
-
-
-class ShotSettings(Frozen):
-    """Thresholds of the shot detector, in gray levels (0 to 255) of 48 x 27 thumbnails.
-
-    Args:
-        cut_change: A hard cut changes the picture by at least so much on average.
-        cut_ratio: And by so many times the median change of the frames around it.
-        dissolve_change: A dissolve changes it by so much from its first to its last frame.
-
-    """
-
-    cut_change: float = 10.0
-    cut_ratio: float = 3.0
-    dissolve_change: float = 12.0
-
-
-class CaptionerSettings(Frozen):
-    """What captions clips that have no caption beside their video.
-
-    Args:
-        name: A file of `data_prep/captioners`.
-        model: The architecture, by the captioner's own name for it.
-        weights: A checkpoint file, or a tag that the captioner can download; empty for no captioner.
-        tokens: Longest caption.
-
-    """
-
-    name: str = "coca"
-    model: str = "coca_ViT-L-14"
-    weights: str = ""
-    tokens: int = Field(30, ge=3, le=76)
+__all__ = ["CaptionerSettings", "DataSettings", "ServerSettings", "ShotSettings"]
 
 
 class DataSettings(Frozen):
@@ -47,11 +19,15 @@ class DataSettings(Frozen):
     Args:
         frames, height, width: Shape of a clip.
         frame_rate: Frames a second of a clip, as a fraction.
-        held_out_share: Share of sources kept from training; a source is on one side as a whole.
+        held_out_share: Share of sources kept from training; all that show the same footage are on one side.
         select: The rules that keep or drop.
-        shots: The shot detector.
-        captioner: Who captions clips without a caption.
+        shots: Which detector finds the shots.
+        captioner: Who captions clips.
+        scores: The models that score spans.
+        duplicates: What counts as a copy of what is there already.
         source_deadline_s: A source that takes longer is given up.
+        loss_budget: Share of the sources that errors may cost. A run that loses more commits all its good work and
+            then fails; 1 allows everything.
 
     """
 
@@ -62,8 +38,11 @@ class DataSettings(Frozen):
     held_out_share: float = Field(0.1, ge=0, lt=1)
     select: Select = Select()
     shots: ShotSettings = ShotSettings()
+    duplicates: DuplicateSettings = DuplicateSettings()
     captioner: CaptionerSettings = CaptionerSettings()
+    scores: ScoreSettings = ScoreSettings()
     source_deadline_s: float = Field(600.0, gt=0)
+    loss_budget: float = Field(1.0, ge=0, le=1)
 
     @field_validator("frame_rate")
     @classmethod

@@ -3,28 +3,44 @@
 A unit writes one Parquet file a table. A run that is killed at any time has lost at most the units under way.
 """
 
+import json
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from data_prep.decode import take_decoded
 from data_prep.run import Failure, Runner
 from data_prep.sources import Source
 from data_prep.tables import SCHEMAS, Part, Tables, write_part
 
-__all__ = ["Progress", "Unit", "Workshop", "dead_row", "write"]
+__all__ = ["Progress", "Unit", "Workshop", "dead_row", "made_of", "write"]
 
 _COMMIT_EVERY_UNITS = 16
+_MADE = "vidgen.made"
 Progress = Callable[[int, int], None]
 
 
 class Unit(NamedTuple):
-    """A source (or some spans of one) to work on, and the key that its result is kept under."""
+    """A source (or some spans of one) to work on, and the key that its result is kept under.
+
+    Attributes:
+        made: What the key was made of, as JSON; it is kept with the result, to say later why that is stale.
+        tries: How often it was tried under other keys, and failed.
+        replaces: Units whose rows may be used again; they leave the tables in the transaction that brings this one.
+
+    """
 
     key: str
     source: Source
     spans: tuple[dict[str, Any], ...] = ()
+    made: str = ""
+    tries: int = 0
+    replaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,8 @@ class Workshop:
         runner: Who does the work.
         progress: Told (done, total) after each unit.
         deadline_s: A unit that takes longer is given up.
+        decoded: Frames decoded so far, by the table that was being filled.
+        looks: Whether it only looks at what would be done, and changes nothing.
 
     """
 
@@ -43,6 +61,8 @@ class Workshop:
     runner: Runner
     progress: Progress
     deadline_s: float
+    decoded: Counter[str] = field(default_factory=Counter)
+    looks: bool = False
 
     def run(self, units: Sequence[Unit], work: Callable[[Unit], dict[str, Part]], names: Sequence[str]) -> None:
         """Do the units that the last of the tables does not have; drop what no unit wants first.
@@ -51,31 +71,42 @@ class Workshop:
         """
         wanted = {unit.key for unit in units}
         have = self.tables.committed(names[-1])
-        for name in reversed(names):
-            self.tables.commit(name, _schema(name), [], drop=self.tables.committed(name) - (wanted & have))
         todo = [unit for unit in units if unit.key not in have]
-        finished: list[dict[str, Part]] = []
+        kept = (wanted & have).union(*(unit.replaces for unit in todo))
+        for name in reversed(names):
+            self.tables.commit(name, _schema(name), [], drop=self.tables.committed(name) - kept)
+        finished: list[tuple[Unit, dict[str, Part]]] = []
         for done, (unit, result) in enumerate(self.runner.map(work, todo, deadline_s=self.deadline_s), start=1):
             if isinstance(result, Failure):
-                row = dead_row(unit.source, result.reason, result.message, result.attempts)
-                result = {name: write(self.tables, name, unit.key, [row] if name == "dead" else []) for name in names}
-            finished.append(result)
+                rows = {"dead": [dead_row(unit.source, result.reason, result.message, result.attempts + unit.tries)]}
+                result = {
+                    name: write(self.tables, name, unit.key, rows.get(name, []), made=unit.made) for name in names
+                }
+            self.decoded[names[-1]] += sum(part.decoded for part in result.values())
+            finished.append((unit, result))
             if len(finished) >= _COMMIT_EVERY_UNITS:
                 self._commit(names, finished)
                 finished = []
             self.progress(len(have & wanted) + done, len(units))
         self._commit(names, finished)
 
-    def _commit(self, names: Sequence[str], finished: Sequence[dict[str, Part]]) -> None:
+    def _commit(self, names: Sequence[str], finished: Sequence[tuple[Unit, dict[str, Part]]]) -> None:
+        replaced = {key for unit, _ in finished for key in unit.replaces}
         for name in names:
-            self.tables.commit(name, _schema(name), [parts[name] for parts in finished])
+            self.tables.commit(name, _schema(name), [parts[name] for _, parts in finished], drop=replaced)
 
 
-def write(tables: Tables, name: str, unit: str, rows: list[dict[str, Any]]) -> Part:
-    """Write a unit's rows of one table as its file."""
+def write(tables: Tables, name: str, unit: str, rows: list[dict[str, Any]], *, made: str = "") -> Part:
+    """Write a unit's rows as its file, with what its key was made of; it carries the frames decoded since the last."""
     file = tables.part_file(name, unit)
-    write_part(file, pa.Table.from_pylist(rows, _schema(name)))
-    return Part(unit, file, len(rows))
+    table = pa.Table.from_pylist(rows, _schema(name))
+    write_part(file, table.replace_schema_metadata({_MADE: made}) if made else table)
+    return Part(unit, file, len(rows), take_decoded())
+
+
+def made_of(file: Path) -> dict[str, Any]:
+    """What the key of the unit in a file was made of; empty where the file does not say."""
+    return json.loads((pq.read_schema(file).metadata or {}).get(_MADE.encode(), b"{}"))
 
 
 def dead_row(source: Source, reason: str, message: str, attempts: int) -> dict[str, Any]:

@@ -19,6 +19,8 @@ __all__ = ["app", "main"]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 videos_app = typer.Typer(no_args_is_help=True, help="Sample videos.")
 app.add_typer(videos_app, name="videos")
+plan_app = typer.Typer(no_args_is_help=True, help="What a stage would do, before it does it.")
+app.add_typer(plan_app, name="plan")
 _out, _err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 RecipeName = Annotated[str, typer.Option("--recipe", help="file.function, see `vidgen recipes`")]
@@ -48,7 +50,7 @@ def main() -> None:
         sentence = _sentence(error)
         if sentence is None:
             raise
-        _leave(sentence, MISTAKE_EXIT)
+        _leave(sentence, error.exit_code if isinstance(error, VidgenError) else MISTAKE_EXIT)
     _leave("", 0)
 
 
@@ -154,30 +156,131 @@ def families(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def query(sql: str, home: HomeDir = _HOME, as_json: AsJson = False) -> None:
+def query(
+    sql: str,
+    home: HomeDir = _HOME,
+    kind: Annotated[str, typer.Option("--format", help="table, csv or json")] = "table",
+    as_json: AsJson = False,
+) -> None:
     """SQL over the tables, for example: select reason, count(*) from rejects group by 1."""
-    from data_prep.tables import Tables
+    from flows.commands.query import query as ask
     from flows.home import Home
 
-    rows = Tables(Home.open(home).tables_dir).query(sql).to_pylist()
-    _tell(rows if as_json else [str(row) for row in rows], as_json)
+    _say(ask(Home.open(home), sql, "json" if as_json else kind))
+
+
+@plan_app.command("prepare")
+def plan_prepare(
+    recipe: RecipeName = _RECIPE,
+    videos: Videos = _VIDEOS,
+    home: HomeDir = _HOME,
+    changes: Changes = None,
+    as_json: AsJson = False,
+) -> None:
+    """How much of each step of `vidgen prepare` is new, stale and why, there already, or to be removed."""
+    from flows.commands.plan import plan_prepare as plan
+    from flows.home import Home
+    from flows.recipes.recipe import load
+
+    _say(plan(Home.open(home), videos, load(recipe, changes or []), as_json=as_json))
+
+
+@app.command()
+def explain(
+    what: Annotated[str, typer.Argument(help="A clip, a source or a file; the beginning of an id will do")],
+    home: HomeDir = _HOME,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="Instead of the recipe of the latest prepare")] = None,
+    changes: Changes = None,
+    as_json: AsJson = False,
+) -> None:
+    """What became of a clip: every score against its threshold, what dropped it, its media, who learned from it."""
+    from flows.commands.explain import explain as tell
+    from flows.home import Home
+
+    place = Home.open(home)
+    _say(tell(place, what, _data_settings(place, recipe, changes), as_json=as_json))
+
+
+@app.command()
+def retry(
+    home: HomeDir = _HOME,
+    reason: Annotated[str | None, typer.Option("--reason", help="Only what was lost for this reason")] = None,
+    source: Annotated[str | None, typer.Option("--source", help="Only this source: its id or its file")] = None,
+) -> None:
+    """Try again what errors took, with the recipe and the videos of the latest prepare in this home."""
+    from flows.commands.retry import mark, outcome
+    from flows.home import Home
+    from flows.spec import last_spec
+
+    place = Home.open(home)
+    spec = last_spec(place, "prepare")
+    asked = mark(place, reason, source)
+    try:
+        _run_spec(spec, place, "prepare")
+    except VidgenError:
+        _say(outcome(place, asked))
+        raise
+    _say(outcome(place, asked))
+
+
+@app.command()
+def forget(
+    source: Annotated[str, typer.Argument(help="A source's id or its file")],
+    home: HomeDir = _HOME,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
+) -> None:
+    """Take a source down: everything of it leaves the tables and the disk, and no later run takes it in again."""
+    from flows.commands.forget import forget_source
+    from flows.home import Home
+
+    _say(forget_source(Home.open(home), source, sure=lambda what: yes or typer.confirm(f"Remove {what} Go on?")))
+
+
+@app.command()
+def card(
+    out: Annotated[Path, typer.Option("--out", help="An .html file")],
+    home: HomeDir = _HOME,
+    videos: Annotated[Path | None, typer.Option("--videos", help="Where the videos of the latest prepare are")] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="Instead of the recipe of the latest prepare")] = None,
+    changes: Changes = None,
+) -> None:
+    """The data card: funnel, scores with their thresholds, what other thresholds would keep, clips beside each line."""
+    from flows.commands.card import write_card
+    from flows.home import Home
+
+    place = Home.open(home)
+    _say(write_card(place, out, _data_settings(place, recipe, changes), videos))
+
+
+def _data_settings(home: Any, recipe: str | None, changes: list[str] | None) -> Any:
+    """The data settings of a recipe that was named, or of the latest prepare; with changes."""
+    from flows.recipes.recipe import load, override
+    from flows.spec import last_spec
+
+    chosen = last_spec(home, "prepare").recipe if recipe is None else load(recipe)
+    return override(chosen, changes or []).data
 
 
 def _launch(stage: str, recipe: str, videos: Path, home_dir: Path, changes: list[str] | None) -> None:
     """Run one stage, or all of them, under a Prefect server of our own."""
     from data_prep.sources import list_files
-    from flows.embedded import prefect_server
     from flows.home import Home
     from flows.recipes.recipe import load
-    from flows.show import table
     from flows.spec import Spec
 
     chosen = load(recipe, changes or [])
     list_files(videos)
     home = Home.open(home_dir)
+    _run_spec(Spec(stage=stage or "prepare", recipe=chosen, videos=videos.resolve(), home_dir=home.root), home, stage)
+
+
+def _run_spec(spec: Any, home: Any, stage: str) -> None:
+    """Run one stage, or all of them for "", and show what was done."""
+    from flows.embedded import prefect_server
+    from flows.show import table
+
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, _stop)
-    spec = Spec(stage=stage or "prepare", recipe=chosen, videos=videos.resolve(), home_dir=home.root)
     with home.lock(), prefect_server(home):
         from flows.pipeline import STAGE_FLOWS, pipeline
 
@@ -202,6 +305,11 @@ class _Stop:
 
 
 _stop = _Stop()
+
+
+def _say(text: str) -> None:
+    """Print a text as it is: not wrapped, not colored."""
+    sys.stdout.write(f"{text}\n")
 
 
 def _tell(value: Any, as_json: bool) -> None:

@@ -26,17 +26,19 @@ class Mistake(Frozen):
     got: str | int | float | None = None
     allowed: str | None = None
     move: str | None = None
+    exit_code: int = MISTAKE_EXIT
 
     @classmethod
     def of(cls, error: VidgenError) -> "Mistake":
         """The error as a value."""
         got = error.got if isinstance(error.got, str | int | float | None) else repr(error.got)
         allowed = None if error.allowed is None else str(error.allowed)
-        return cls(what=error.what, got=got, allowed=allowed, move=error.move)
+        return cls(what=error.what, got=got, allowed=allowed, move=error.move, exit_code=error.exit_code)
 
     def error(self) -> VidgenError:
         """The value as an error again."""
-        return VidgenError(self.what, got=self.got, allowed=self.allowed, move=self.move)
+        move, code = self.move, self.exit_code
+        return VidgenError(self.what, got=self.got, allowed=self.allowed, move=move, exit_code=code)
 
 
 def is_disk_full(error: BaseException) -> bool:

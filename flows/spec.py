@@ -11,7 +11,7 @@ from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 
-__all__ = ["STAGES", "Follow", "Progress", "Row", "Spec", "StageResult"]
+__all__ = ["STAGES", "Follow", "Progress", "Row", "Spec", "StageResult", "last_spec"]
 
 # In the order in which the pipeline runs them; each is a file of `flows/stages` and a flow.
 STAGES = ("prepare", "latents", "train", "evaluate", "release")
@@ -125,3 +125,20 @@ class Spec(Frozen):
                 move=f"Give `vidgen {stage}` first, with the same options, or `vidgen run` for all stages",
             )
         return StageResult.model_validate_json(file.read_text())
+
+
+def last_spec(home: Home, stage: str) -> Spec:
+    """What the latest run of a stage in this home was asked.
+
+    Raises:
+        VidgenError: It was never run there.
+
+    """
+    files = sorted(home.runs_dir.glob(f"*/{stage}.spec.json"), key=lambda file: file.stat().st_mtime_ns)
+    if not files:
+        raise VidgenError(
+            f"Nothing was run in this home, so there is no recipe of {stage!r} to go by",
+            got=str(home.root),
+            move=f"Check --home, or run vidgen {stage} there first",
+        )
+    return Spec.model_validate_json(files[-1].read_text())

@@ -14,6 +14,7 @@ class VidgenError(Exception):
         got: The value that caused it.
         allowed: What would have been accepted.
         move: The next thing to do or to type.
+        exit_code: What the command line ends with.
 
     """
 
@@ -24,13 +25,14 @@ class VidgenError(Exception):
         got: object = None,
         allowed: object = None,
         move: str | None = None,
+        exit_code: int = 2,
     ) -> None:
-        self.what, self.got, self.allowed, self.move = what, got, allowed, move
+        self.what, self.got, self.allowed, self.move, self.exit_code = what, got, allowed, move, exit_code
         super().__init__(what, got, allowed, move)
 
     def __reduce__(self) -> tuple[object, ...]:
         # The default would call __init__ with positional arguments, and errors do cross from Ray's workers.
-        return (_rebuilt, (self.what, self.got, self.allowed, self.move))
+        return (_rebuilt, (self.what, self.got, self.allowed, self.move, self.exit_code))
 
     def __str__(self) -> str:
         parts = [self.what]
@@ -49,8 +51,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     return f"Did you mean {close[0]!r}?" if close else None
 
 
-def _rebuilt(what: str, got: object, allowed: object, move: str | None) -> VidgenError:
-    return VidgenError(what, got=got, allowed=allowed, move=move)
+def _rebuilt(what: str, got: object, allowed: object, move: str | None, exit_code: int) -> VidgenError:
+    return VidgenError(what, got=got, allowed=allowed, move=move, exit_code=exit_code)
 
 
 def _short(value: object, limit: int = 200) -> str:

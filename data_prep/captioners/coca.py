@@ -1,37 +1,64 @@
 """Contrastive captioners of open_clip. Yu et al. 2022, "CoCa" (arXiv:2205.01917).
 
-Captions are decoded greedily. open_clip's own beam search needs a class that transformers has dropped in version 5.
+It captions one picture, the frame in the middle of a clip. Captions are decoded greedily: open_clip's own beam search
+needs a class that transformers has dropped in version 5. Its two towers compare a caption with a picture.
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from data_prep.settings import CaptionerSettings
+from data_prep.captioners._contract import Asked, CaptionerSettings, Pictures, Said
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError, did_you_mean
 
-__all__ = ["Coca", "digest", "open_captioner"]
+__all__ = ["FRAMES", "PROMPT", "REMOTE", "Coca", "check", "digest", "open_captioner"]
 
+FRAMES = 1
+REMOTE = False
+PROMPT = ""
+_VERSION = 2
+_MODEL, _TOKENS = "coca_ViT-L-14", 30
 _START, _END = 49406, 49407
 _BATCH = 8
+_TIE = 1e-6  # of cosines; the same words in two rows of a batch differ by as much
+_HUB = "hf-hub:"
+_MOVE = "Set data.captioner.weights and data.captioner.model to ones that belong together"
+
+
+def check(settings: CaptionerSettings) -> None:
+    """Whether the settings can be CoCa's.
+
+    Raises:
+        VidgenError: It is told of a server, is to see several pictures, or its file is not there.
+
+    """
+    if settings.server.url:
+        raise VidgenError(
+            "The captioner coca asks no server", got=settings.server.url, move="Set data.captioner.name=endpoint"
+        )
+    if settings.frames not in (None, FRAMES):
+        raise VidgenError("CoCa captions one picture", got=f"data.captioner.frames={settings.frames}", allowed=FRAMES)
+    place = Path(settings.weights)
+    if not settings.weights.startswith(_HUB) and (len(place.parts) > 1 or place.suffix) and not place.exists():
+        raise VidgenError("The captioner's weights are not there", got=settings.weights, move=_MOVE)
 
 
 def digest(settings: CaptionerSettings) -> str:
-    """What fixes a caption besides the picture: the model, the bytes of its weights (or their tag), the length."""
-    file = Path(settings.weights)
-    weights = digests.of_file(file) if file.is_file() else settings.weights
-    return digests.of_value(["coca", settings.model, weights, settings.tokens])
+    """Of the model, the bytes of its weights (or their name, where they are downloaded) and the length."""
+    place = Path(settings.weights)
+    files = sorted(file for file in place.iterdir() if file.is_file()) if place.is_dir() else [place]
+    weights = [digests.of_file(file) for file in files] if place.exists() else settings.weights
+    return digests.of_value(["coca", _VERSION, settings.model or _MODEL, weights, settings.tokens or _TOKENS])
 
 
 def open_captioner(settings: CaptionerSettings) -> "Coca":
-    """Open a checkpoint file, or a tag that open_clip knows and downloads.
+    """Open a checkpoint file, a folder or a hub's name with `open_clip_config.json`, or a tag that open_clip knows.
 
     Raises:
         VidgenError: open_clip is not installed, has no such model, or cannot read these weights.
@@ -42,25 +69,35 @@ def open_captioner(settings: CaptionerSettings) -> "Coca":
     except ImportError as error:
         move = "Install it with: pip install 'vidgen[captions]'"
         raise VidgenError("The captioner coca needs open_clip", move=move) from error
-    known = [name for name in open_clip.list_models() if name.startswith("coca")]
-    if settings.model not in known:
-        raise VidgenError(
-            f"open_clip has no CoCa model {settings.model!r}",
-            allowed=", ".join(known),
-            move=did_you_mean(settings.model, known),
-        )
+    name = _model_name(settings, [known for known in open_clip.list_models() if known.startswith("coca")])
+    # A name with a schema brings its weights, and open_clip then ignores the second argument.
+    own = None if ":" in name else settings.weights
     try:
-        model, _, transform = open_clip.create_model_and_transforms(
-            settings.model, pretrained=settings.weights, load_weights=True
-        )
+        model, transform = open_clip.create_model_from_pretrained(name, own)
+        tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:
         raise VidgenError(
-            f"These weights cannot be read as a {settings.model}: {str(error).splitlines()[0][:200]}",
+            f"These weights cannot be read as a {name}: {str(error).splitlines()[0][:200]}",
             got=settings.weights,
-            allowed="a checkpoint file of that model, or one of open_clip.list_pretrained()",
-            move="Set data.captioner.weights and data.captioner.model to ones that belong together",
+            allowed="a checkpoint file of that model, a folder as on the hub, or one of open_clip.list_pretrained()",
+            move=_MOVE,
         ) from error
-    return Coca(model.eval(), transform, open_clip.get_tokenizer(settings.model), settings.tokens)
+    if not isinstance(model, open_clip.CoCa):
+        raise VidgenError("These weights are no CoCa", got=settings.weights, move=_MOVE)
+    return Coca(model.eval(), transform, tokenizer, name, settings.tokens or _TOKENS)
+
+
+def _model_name(settings: CaptionerSettings, known: list[str]) -> str:
+    if settings.weights.startswith(_HUB):
+        return settings.weights
+    if Path(settings.weights).is_dir():
+        return f"local-dir:{settings.weights}"
+    name = settings.model or _MODEL
+    if name not in known:
+        raise VidgenError(
+            f"open_clip has no CoCa model {name!r}", allowed=", ".join(known), move=did_you_mean(name, known)
+        )
+    return name
 
 
 class Coca:
@@ -69,33 +106,62 @@ class Coca:
     Args:
         model: open_clip's model.
         transform: PIL image to the model's input.
-        tokenizer: Token ids to text.
+        tokenizer: Text to token ids and back.
+        name: The model's, for the record.
         tokens: Longest caption, with its first and last token.
 
     """
 
-    def __init__(self, model: Any, transform: Any, tokenizer: Any, tokens: int) -> None:
-        self._model, self._transform, self._tokenizer, self._tokens = model, transform, tokenizer, tokens
+    def __init__(self, model: Any, transform: Any, tokenizer: Any, name: str, tokens: int) -> None:
+        self._model, self._transform, self._tokenizer, self._name = model, transform, tokenizer, name
+        # The text tower adds a token of its own behind the text.
+        self._tokens = min(tokens, model.context_length)
 
-    @torch.inference_mode()
-    def caption(self, pictures: Sequence[NDArray[np.uint8]]) -> list[str]:
-        """One caption for each picture [H, W, 3], uint8."""
-        captions: list[str] = []
-        for start in range(0, len(pictures), _BATCH):
-            some = [self._transform(Image.fromarray(picture)) for picture in pictures[start : start + _BATCH]]
-            captions += [self._text(row) for row in self._decoded(torch.stack(some))]
-        return captions
+    def caption(self, asked: Sequence[Asked]) -> list[Said]:
+        """What it says of the middle picture of each clip, in words that follow the prompt."""
+        said: list[Said | None] = [None] * len(asked)
+        for prompt in dict.fromkeys(one.prompt for one in asked):
+            places = [place for place, one in enumerate(asked) if one.prompt == prompt]
+            for start in range(0, len(places), _BATCH):
+                some = places[start : start + _BATCH]
+                with torch.inference_mode():
+                    words = self._decoded(self._images([asked[place].pictures for place in some]), prompt)
+                for place, row in zip(some, words.tolist(), strict=True):
+                    said[place] = self._said(row)
+        return [one for one in said if one is not None]
 
-    def _decoded(self, images: Tensor) -> Tensor:
-        """Token ids [B, up to tokens], beginning with the start token."""
+    def pick(self, clip: Pictures, captions: tuple[str, str]) -> int | None:
+        """The caption whose embedding is nearer to the picture's."""
+        with torch.inference_mode():
+            picture = self._model.encode_image(self._images([clip]), normalize=True)
+            texts = self._model.encode_text(
+                self._tokenizer(list(captions))[:, : self._model.context_length], normalize=True
+            )
+            first, second = (texts @ picture[0]).tolist()
+        return None if abs(first - second) < _TIE else int(second > first)
+
+    def close(self) -> None:
+        """Nothing is ever under way between two calls."""
+
+    def _images(self, clips: Sequence[Pictures]) -> Tensor:
+        opened = [Image.open(io.BytesIO(clip[len(clip) // 2])).convert("RGB") for clip in clips]
+        return torch.stack([self._transform(picture) for picture in opened])
+
+    def _decoded(self, images: Tensor, prompt: str) -> Tensor:
+        """Token ids [B, up to tokens], beginning with the start token and the prompt."""
+        begin = [_START, *(self._tokenizer.encode(prompt) if prompt else [])]
         latent, embedded = self._model._encode_image(images)
-        words = torch.full((len(images), 1), _START)
+        words = torch.tensor([begin] * len(images))
         while words.shape[1] < self._tokens and not (words == _END).any(1).all():
             out = self._model(images, words, image_latent=latent, image_embs=embedded, output_labels=False)
             words = torch.cat([words, out["logits"][:, -1].argmax(-1, keepdim=True)], dim=1)
         return words
 
-    def _text(self, row: Tensor) -> str:
-        ids = row.tolist()[1:]
-        kept = ids[: ids.index(_END)] if _END in ids else ids
-        return " ".join(self._tokenizer.decode([word for word in kept if word < _START]).split())
+    def _said(self, ids: list[int]) -> Said:
+        whole = _END in ids
+        kept = ids[1 : ids.index(_END)] if whole else ids[1:]
+        text = " ".join(self._tokenizer.decode([word for word in kept if word < _START]).split())
+        if not text:
+            return Said("", "empty", "There was no word before the end of the caption", self._name)
+        message = "" if whole else f"No end within {self._tokens} tokens"
+        return Said(text, "ok" if whole else "truncated", message, self._name)

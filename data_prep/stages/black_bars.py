@@ -1,39 +1,63 @@
 """Black bars: the picture without the rows and columns at its border that stay black through the span."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.view import SpanView
+from data_prep.view import Picture, SpanView
 
-__all__ = ["VERSION", "WRITES", "score"]
+__all__ = ["EVERY_S", "VERSION", "WRITES", "Lit", "measure", "score"]
 
-VERSION = 1
+VERSION = 2
 WRITES = ("crop_x", "crop_y", "crop_w", "crop_h", "keep_area")
+EVERY_S = 0.5
 
-# Codecs leave a bar at luma 16 to 20 with some ringing at its edge.
+# Codecs leave some ringing in a bar, at most so many gray levels.
 _BLACK = 28
+# A line is lit when more than this share of its pixels are; single ones are noise.
+_LIT_SHARE = 0.02
+# Pixels of a line that are looked at: enough for that share, whatever the size of the picture.
+_LOOKED_AT = 200
 # Thinner borders are blanking or ringing, and no bar has less than this share.
 _LEAST_SHARE = 0.02
+
+
+class Lit(NamedTuple):
+    """Which rows [H] and columns [W] of a picture are lit."""
+
+    rows: NDArray[np.bool_]
+    columns: NDArray[np.bool_]
+
+
+def measure(picture: Picture) -> Lit:
+    """The lit rows and columns of one picture."""
+    height, width = picture.luma.shape
+    level = picture.black + _BLACK / picture.gain
+    across = picture.luma[:, :: max(1, width // _LOOKED_AT)] > level
+    along = picture.luma[:: max(1, height // _LOOKED_AT)] > level
+    return Lit(across.mean(1, dtype=np.float32) > _LIT_SHARE, along.mean(0, dtype=np.float32) > _LIT_SHARE)
 
 
 def score(view: SpanView) -> dict[str, float | None]:
     """The crop in upright source pixels, and the share of the picture that it keeps; a black picture is not cropped."""
     height, width = view.height, view.width
     whole: dict[str, float | None] = {"crop_x": 0, "crop_y": 0, "crop_w": width, "crop_h": height, "keep_area": 1.0}
-    if not view.probes:
+    lit: tuple[Lit, ...] = view.measures.get("black_bars", ())
+    if not lit:
         return whole
-    top, bottom = _bounds(np.max([probe.row_peaks for probe in view.probes], axis=0))
-    left, right = _bounds(np.max([probe.column_peaks for probe in view.probes], axis=0))
+    top, bottom = _bounds(np.any([one.rows for one in lit], axis=0))
+    left, right = _bounds(np.any([one.columns for one in lit], axis=0))
     if bottom <= top or right <= left:
         return whole
     kept = (right - left) * (bottom - top) / (height * width)
     return whole | {"crop_x": left, "crop_y": top, "crop_w": right - left, "crop_h": bottom - top, "keep_area": kept}
 
 
-def _bounds(peaks: NDArray[np.uint8]) -> tuple[int, int]:
+def _bounds(lit: NDArray[np.bool_]) -> tuple[int, int]:
     """First and past-the-last line that is ever lit."""
-    lit = np.flatnonzero(peaks > _BLACK)
-    if len(lit) == 0:
+    places = np.flatnonzero(lit)
+    if len(places) == 0:
         return 0, 0
-    start, stop, least = int(lit[0]), int(lit[-1]) + 1, max(2, round(_LEAST_SHARE * len(peaks)))
-    return (start if start >= least else 0), (stop if len(peaks) - stop >= least else len(peaks))
+    start, stop, least = int(places[0]), int(places[-1]) + 1, max(2, round(_LEAST_SHARE * len(lit)))
+    return (start if start >= least else 0), (stop if len(lit) - stop >= least else len(lit))

@@ -1,6 +1,7 @@
 """Motion: mean absolute change of luma from frame to frame, in gray levels.
 
-It answers "static or not" at a 245th of the cost of dense optical flow, with a rank correlation of 0.955 to it.
+It answers "static or not" at a 245th of the cost of dense optical flow, with a rank correlation of 0.955 to it; `flow`
+says in pixels how far things move.
 """
 
 import numpy as np
@@ -15,7 +16,6 @@ WRITES = ("motion",)
 
 def score(view: SpanView) -> dict[str, float | None]:
     """Null for a span of one frame: nothing can move in it."""
-    if len(view.thumbs) < 2:
+    if len(view.luma) < 2:
         return {"motion": None}
-    luma = view.thumbs.astype(np.float32).mean(-1)
-    return {"motion": float(np.abs(np.diff(luma, axis=0)).mean())}
+    return {"motion": float(np.abs(np.diff(view.luma, axis=0)).mean())}

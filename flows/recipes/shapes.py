@@ -32,7 +32,7 @@ def demo() -> Recipe:
         text=TextChoice(name="hashed_words", size="tiny"),
         family=FamilyChoice(name="flow_matching", size="tiny"),
         training=TrainSettings(
-            steps=1600, batch=32, learning_rate=1.5e-3, warmup_steps=50, optimizer="muon", held_out_every=100,
+            steps=1800, batch=32, learning_rate=1.5e-3, warmup_steps=50, optimizer="muon", held_out_every=100,
             checkpoint_every=100, **common,
         ),
         sampling=Sampling(sampler="heun", steps=12, guidance=2.5),

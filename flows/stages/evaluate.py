@@ -23,7 +23,7 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
     trained, release = spec.result("train").facts, spec.result("latents").facts["release"]
     tables = Tables(spec.home.tables_dir)
     clips = _sources_in_turn(tables.read("clips", ["clip_id", "source_id", "split"]).to_pylist())
-    said = {row["clip_id"]: row["caption"] for row in tables.read("captions").to_pylist()}
+    said = {row["clip_id"]: row["caption"] for row in tables.read("captions").to_pylist() if row["rank"] == 0}
     held = [row for row in clips if row["split"] == "held_out"]
     kept_apart = bool(held)
     held = (held or clips)[: max(spec.recipe.evaluation.samples, 64)]

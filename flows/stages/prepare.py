@@ -15,6 +15,11 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
     tables = Tables(spec.home.tables_dir)
     with local_ray(spec.home, spec.recipe.cores):
         done = prepare(spec.videos, tables, spec.recipe.data, RayRunner(), progress=progress)
-    rows = tuple(Row(name=row.name, count=row.rows, seconds=row.seconds) for row in done.funnel)
-    facts = {"reasons": done.reasons, "data": done.release.digest}
+    rows = tuple(Row(name=row.name, count=row.rows, seconds=row.seconds, note=row.note) for row in done.funnel)
+    rows += tuple(Row(name="NOTE", note=note) for note in done.notes)
+    facts = {
+        "reasons": done.reasons,
+        "data": done.release.digest,
+        "decoded_per_source_frame": done.decoded_per_source_frame,
+    }
     return StageResult(stage="prepare", rows=rows, facts=facts)

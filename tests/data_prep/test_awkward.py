@@ -38,7 +38,8 @@ def write(file, frames, *, rate=24, codec="libx264", pix_fmt="yuv420p", **option
 
 def clips_of(source):
     analysis = analyze(source, SETTINGS)
-    return analysis, decode_clips([row["media"] for row in cut(source.file, analysis.spans, SETTINGS)])
+    spans = [span | {"split": "train"} for span in analysis.spans]
+    return analysis, decode_clips([row["media"] for row in cut(source.file, spans, SETTINGS)])
 
 
 def test_a_rotated_video_is_turned_once(tmp_path):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import decord
@@ -22,14 +23,14 @@ import pytest
 from data_prep.analyze import analyze, sample_times
 from data_prep.clips import cut
 from data_prep.decode import open_source
-from data_prep.settings import DataSettings
+from data_prep.settings import DataSettings, ShotSettings
 from data_prep.sources import Source
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 HEIGHT, WIDTH, FRAMES, RATE = 96, 160, 192, 24
 BITS, BAR_PX = 8, 16
 # No cut, whatever the numbers do, so that clips stand one behind the other over the whole file.
-SETTINGS = DataSettings(height=HEIGHT, width=WIDTH)
+SETTINGS = DataSettings(height=HEIGHT, width=WIDTH, shots=ShotSettings(threshold=2.0))
 X264 = {"vcodec": "libx264", "crf": 18}
 
 
@@ -170,7 +171,7 @@ def test_a_clip_holds_the_frames_on_show_at_its_times(file):
     right = shown(file)
     times_s = np.array([float(time - right.times_s[0]) for time in right.times_s])
     source = Source("s" * 32, file.name, file)
-    spans = analyze(source, upright_settings(file)).spans
+    spans = spans_of(source, file)
     assert len(spans) >= 3
     for row, span in zip(cut(file, spans, upright_settings(file)), spans, strict=True):
         wanted_s = span["start_s"] + sample_times(SETTINGS)
@@ -180,13 +181,18 @@ def test_a_clip_holds_the_frames_on_show_at_its_times(file):
 
 def test_training_reads_any_frames_of_a_clip_in_any_order(file):
     source = Source("s" * 32, file.name, file)
-    spans = analyze(source, upright_settings(file)).spans[:2]
+    spans = spans_of(source, file)[:2]
     for row in cut(file, spans, upright_settings(file)):
         whole = numbers_of(turned_back(file, decoded(row["media"])))
         reader = decord.VideoReader(io.BytesIO(row["media"]), num_threads=1)
         for order in ([8, 0, 4, 4, 1], [3], [7, 8], list(range(8, -1, -1))):
             taken = turned_back(file, reader.get_batch(order).asnumpy())
             assert numbers_of(taken) == [whole[place] for place in order]
+
+
+def spans_of(source: Source, file: Path) -> list[dict[str, Any]]:
+    """Candidate clips one behind the other, as they go to be cut."""
+    return [span | {"split": "train"} for span in analyze(source, upright_settings(file)).spans]
 
 
 def upright_settings(file: Path) -> DataSettings:

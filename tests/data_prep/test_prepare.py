@@ -11,6 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from data_prep.decode import take_decoded
 from data_prep.prepare import prepare
 from data_prep.run import Failure, PoolRunner, RayRunner
 from data_prep.samples import make
@@ -48,6 +49,7 @@ def videos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def prepared(videos, tmp_path_factory):
     tables = Tables(tmp_path_factory.mktemp("home") / "tables")
+    take_decoded()  # other tests of this process have decoded too
     return prepare(videos, tables, SETTINGS, InProcess()), tables
 
 
@@ -196,3 +198,12 @@ def test_no_decodable_real_file_is_rejected_and_every_file_is_accounted_for(shar
         frames[f] >= r["decoded_frames"] for r in truth if (f := r["file"].removeprefix("videos/")) in frames
     )
     assert right[True] >= 0.98 * sum(right.values())
+
+
+def test_each_pass_says_how_often_it_decoded_a_source_frame(videos, prepared):
+    decoded = prepared[0].decoded_per_source_frame
+    assert decoded["analyze"] == pytest.approx(1.0, abs=0.1)
+    assert 0 < decoded["cut"] <= 1.0
+    for row in prepared[1].read("sources").to_pylist():
+        assert row["frames"] <= row["decoded_frames"] <= 1.1 * row["frames"]
+    assert prepare(videos, prepared[1], SETTINGS, InProcess()).decoded_per_source_frame == {}

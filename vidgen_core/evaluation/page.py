@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,15 +14,13 @@ from vidgen_core.evaluation import wording
 from vidgen_core.evaluation.curves import charts
 from vidgen_core.evaluation.distances import Measurement
 from vidgen_core.evaluation.evaluate import Evaluation
+from vidgen_core.evaluation.figures import aligned, bars, decimals_of, funnel, measured, number, percent, rejects
 from vidgen_core.evaluation.pictures import Picture, picture
 from vidgen_core.evaluation.truth import Share
 
 __all__ = ["PageData", "render"]
 
-NOT_MEASURED = "not measured"
 _STRIP_PX = 200  # width of the little drawing of an interval
-_FIGURES = 4  # significant ones
-_OF_FILES = ("files", "sources committed", "sources rejected")  # the funnel's steps before clips are counted
 # Characters that HTML has no place for, not even escaped.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -74,7 +72,7 @@ def render(data: PageData) -> str:
     environment = Environment(
         loader=PackageLoader("vidgen_core.evaluation", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"aligned": _aligned, "percent": _percent}
+    environment.filters |= {"aligned": aligned, "percent": percent}
     text = environment.get_template("page.html.j2").render(
         data=data,
         tiles=_tiles(data),
@@ -83,40 +81,13 @@ def render(data: PageData) -> str:
         distances=[_distance(one) for one in data.evaluation.distances],
         held_out=_held_out(data),
         charts=[chart for name, rows in data.histories.items() for chart in charts(name, rows)],
-        funnel=_funnel(data.funnel),
-        rejects=_rejects(data),
-        seconds=_bars([(wording.named(name), value) for name, value in data.seconds.items()]),
+        funnel=funnel(data.funnel),
+        rejects=rejects(data.rejects),
+        seconds=bars([(wording.named(name), value) for name, value in data.seconds.items()]),
         clip_facts=_clip_facts(data),
         not_run={wording.named(name): why for name, why in data.evaluation.not_run.items() if name != "truth"},
     )
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def _measured(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
-
-
-def _decimals(values: Iterable[float | None]) -> int:
-    """Digits after the point that give the largest of the values its significant figures."""
-    sizes = [abs(value) for value in values if value is not None and math.isfinite(value) and value]
-    return min(8, max(0, _FIGURES - 1 - math.floor(math.log10(max(sizes))))) if sizes else _FIGURES - 1
-
-
-def _number(value: float | None, decimals: int | None = None) -> str:
-    if value is None or not math.isfinite(value):
-        return NOT_MEASURED
-    return f"{value:,.{_decimals([value]) if decimals is None else decimals}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _percent(share: float | None, decimals: int = 1) -> str:
-    return NOT_MEASURED if not _measured(share) else f"{_number(100 * (share or 0.0), decimals)}\N{NO-BREAK SPACE}%"
-
-
-def _aligned(numbers: Sequence[str]) -> list[tuple[str, str, int]]:
-    """A column as (before the point, the point and behind, widest such part in characters)."""
-    parts = [number.partition(".") for number in numbers]
-    widest = max((len(point + behind) for _, point, behind in parts), default=0)
-    return [(before, point + behind, 0 if before == NOT_MEASURED else widest) for before, point, behind in parts]
 
 
 def _tiles(data: PageData) -> list[dict[str, str]]:
@@ -130,14 +101,14 @@ def _tiles(data: PageData) -> list[dict[str, str]]:
         share = getattr(truth, aspect)
         if share.total:
             note = f"{share.right} of {share.total} generated clips"
-            tiles.append({"name": f"{aspect} as the prompt says", "value": _percent(share.value, 0), "note": note})
-    if not truth and (one := data.evaluation.distance("rfd")) and _measured(one.value):
-        tiles.append({"name": "random-feature Frechet distance", "value": _number(one.value),
-                      "note": f"real against real: {_number(one.floor)}"})  # fmt: skip
-    if _measured(loss := data.evaluation.held_out.get("loss")):
-        tiles.append({"name": "held-out loss", "value": _number(loss), "note": ""})
-    if _measured(seconds := data.evaluation.seconds_per_clip):
-        tiles.append({"name": "to generate a clip", "value": f"{_number(seconds)}\N{NO-BREAK SPACE}s", "note": ""})
+            tiles.append({"name": f"{aspect} as the prompt says", "value": percent(share.value, 0), "note": note})
+    if not truth and (one := data.evaluation.distance("rfd")) and measured(one.value):
+        tiles.append({"name": "random-feature Frechet distance", "value": number(one.value),
+                      "note": f"real against real: {number(one.floor)}"})  # fmt: skip
+    if measured(loss := data.evaluation.held_out.get("loss")):
+        tiles.append({"name": "held-out loss", "value": number(loss), "note": ""})
+    if measured(seconds := data.evaluation.seconds_per_clip):
+        tiles.append({"name": "to generate a clip", "value": f"{number(seconds)}\N{NO-BREAK SPACE}s", "note": ""})
     return tiles
 
 
@@ -209,9 +180,9 @@ def _distance(one: Measurement) -> dict[str, Any]:
     title, meaning = wording.DISTANCES.get(kind, (wording.named(kind), "Between generated and real clips."))
     marks = {"value": one.value, "low": one.low, "high": one.high, "wanted": one.floor}
     known = [value for value in marks.values() if math.isfinite(value)]
-    decimals = _decimals(known)
+    decimals = decimals_of(known)
     numbers = {"value": one.value, "low": one.low, "high": one.high, "floor": one.floor}
-    texts = {name: _number(value, decimals) for name, value in numbers.items()}
+    texts = {name: number(value, decimals) for name, value in numbers.items()}
     strip = _strip(marks, min([0.0, *known]), 1.05 * max([0.0, *known]))
     return {**texts, "title": title, "meaning": meaning, "name": one.name, "protocol": one.protocol, "n": one.n,
             "strip": strip}  # fmt: skip
@@ -223,7 +194,7 @@ def _held_out(data: PageData) -> list[dict[str, str]]:
     for training, history in data.histories.items():
         for name in dict.fromkeys(name for row in history for name in row if name.startswith("held_out/")):
             points = [(row[name], int(row["step"])) for row in history if name in row]
-            lowest = min((point for point in points if _measured(point[0])), default=None)
+            lowest = min((point for point in points if measured(point[0])), default=None)
             rows.append(_held_out_row(training, name.removeprefix("held_out/"), points[-1][0], lowest))
     if not rows:
         rows = [_held_out_row("generator", name, value, None) for name, value in data.evaluation.held_out.items()]
@@ -235,46 +206,5 @@ def _held_out_row(training: str, name: str, last: float, lowest: tuple[float, in
         title, meaning = f"At noise time {name[1:]}", "The loss where 0 is a clip and 1 is noise; lower is better."
     else:
         title, meaning = wording.HELD_OUT.get(name, (wording.named(name), ""))
-    told = f"{_number(lowest[0])} at step {lowest[1]:,}" if lowest and name == "loss" else ""
-    return {"training": training, "title": title, "meaning": meaning, "value": _number(last), "lowest": told}
-
-
-def _bars(rows: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
-    """Rows with their share of the largest, in percent."""
-    most = max((value for _, value in rows if _measured(value)), default=0) or 1
-    return [
-        {"name": name, "value": _number(value, 1), "share": round(100 * value / most, 1) if _measured(value) else 0}
-        for name, value in rows
-    ]
-
-
-def _funnel(rows: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
-    """Steps of the funnel; files and candidate clips are counted apart, so each has the scale of its own kind."""
-    most = {True: 1, False: 1}
-    for name, count in rows:
-        most[name in _OF_FILES] = max(most[name in _OF_FILES], count)
-    steps = []
-    for place, (name, count) in enumerate(rows):
-        of_files = name in _OF_FILES
-        title, meaning = wording.FUNNEL.get(name, (wording.named(name), ""))
-        steps.append(
-            {
-                "title": title,
-                "meaning": meaning,
-                "count": f"{count:,}",
-                "share": round(100 * count / most[of_files], 1),
-                "lost": name.endswith(("rejected", "dropped")),
-                "apart": place > 0 and (rows[place - 1][0] in _OF_FILES) != of_files,
-            }
-        )
-    return steps
-
-
-def _rejects(data: PageData) -> list[dict[str, Any]]:
-    """Reasons with their counts and sentences, the most frequent first."""
-    ordered = sorted(data.rejects.items(), key=lambda pair: -pair[1])
-    bars = _bars([(reason, float(count)) for reason, count in ordered])
-    return [
-        {"reason": reason, "meaning": wording.REASONS.get(reason, ""), "count": f"{count:,}", "share": bar["share"]}
-        for (reason, count), bar in zip(ordered, bars, strict=True)
-    ]
+    told = f"{number(lowest[0])} at step {lowest[1]:,}" if lowest and name == "loss" else ""
+    return {"training": training, "title": title, "meaning": meaning, "value": number(last), "lowest": told}

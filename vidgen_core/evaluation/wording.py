@@ -1,6 +1,6 @@
 """What the page says about each number it may be given, in a sentence; a name that is not here stands for itself."""
 
-__all__ = ["ASPECTS", "DISTANCES", "FUNNEL", "HELD_OUT", "REASONS", "named"]
+__all__ = ["ASPECTS", "DISTANCES", "FUNNEL", "HELD_OUT", "REASONS", "SCORES", "named"]
 
 # What a distance is, by the part of its name before the "@": a title, and what it measures.
 DISTANCES = {
@@ -44,17 +44,64 @@ REASONS = {
     "cut_failed": "The process that cut its source died or took too long.",
     "duplicate": "The same bytes as another file.",
     "empty_file": "The file has no bytes.",
+    "forgotten": "It was taken down.",
+    "max_aspect": "Its video is too wide for its height.",
     "max_brightness": "Too bright on average.",
+    "min_aspect": "Its video is too high for its width.",
+    "min_bits_per_pixel": "Its file spends too few bits on a pixel.",
     "min_brightness": "Too dark on average.",
     "min_distinct_share": "Too few of its frames differ: it stands still, or its rate is too low.",
     "min_keep_area": "Too little picture is left between the black bars.",
     "min_motion": "Too little changes from frame to frame.",
     "min_sharpness": "Too little fine detail.",
+    "min_source_fps": "Its video has too few frames a second.",
+    "min_source_s": "Its video is too short.",
+    "max_blockiness": "Its blocks show.",
+    "max_camera_px_s": "The camera moves too fast.",
+    "max_detected_text_area": "Too much of it is text, by the detector.",
+    "max_faces": "Too many faces.",
+    "max_flow_px_s": "Too much moves.",
+    "max_niqe": "It looks unnatural by NIQE.",
+    "max_noise": "Too much noise.",
+    "max_nsfw": "It is likely not safe for work.",
+    "max_text_area": "Too much of it is text that stays.",
+    "max_watermark": "It likely bears a watermark.",
+    "min_aesthetic": "The aesthetic score is too low.",
+    "min_flow_px_s": "Too little moves.",
+    "min_object_px_s": "Nothing but the camera moves.",
+    "min_text_video_match": "The caption does not fit.",
+    "near_duplicate": "The same footage is kept from another file.",
+    "semantic_duplicate": "A clip that looks alike is kept from another file.",
     "need_caption": "It has no caption, and the recipe asks for one.",
     "no_decoder": "There is no decoder for its video stream.",
     "no_picture": "The file has no video stream.",
     "no_picture_decoded": "Its video stream decodes to no picture.",
     "not_a_video": "No decoder recognizes the file.",
+}
+# What a score is: a title, and what it measures in which unit.
+SCORES = {
+    "aspect": ("Aspect", "Width over height of the video as it is shown."),
+    "bits_per_pixel": ("Bits per pixel", "Bits of the file for each pixel of each frame."),
+    "brightness": ("Brightness", "Mean luma, 0 to 255."),
+    "distinct_share": ("Distinct frames", "Share of the clip's frames that are different frames of the video."),
+    "keep_area": ("Kept area", "Share of the picture that is left without black bars."),
+    "motion": ("Motion", "Mean change of luma from frame to frame, in gray levels."),
+    "sharpness": ("Sharpness", "0 for a blurred or enlarged picture, up to 1."),
+    "blockiness": ("Blockiness", "Steps of luma at the borders of blocks over those inside; 1 is none."),
+    "noise": ("Noise", "Standard deviation, in steps of 8 bits."),
+    "flow_px_s": ("Optical flow", "Mean, in pixels of the video a second."),
+    "camera_px_s": ("Camera motion", "The part of the flow that is the camera's, in pixels a second."),
+    "object_px_s": ("Object motion", "What flow is left without the camera's, in pixels a second."),
+    "text_area": ("Text", "Share of the picture under lines of text that stay."),
+    "aesthetic": ("Aesthetic", "On the scale of the head's weights, about 1 to 10."),
+    "text_video_match": ("Caption match", "Cosine between the caption and stills."),
+    "nsfw": ("NSFW", "Probability, 0 to 1."),
+    "watermark": ("Watermark", "Probability, 0 to 1."),
+    "faces": ("Faces", "Most faces in a still."),
+    "detected_text_area": ("Detected text", "Share of the picture that a text detector marks."),
+    "niqe": ("NIQE", "Lower is more natural."),
+    "source_fps": ("Frames a second", "Of the video, by what its frames say."),
+    "source_s": ("Length of the video", "In seconds."),
 }
 
 

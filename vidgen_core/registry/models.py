@@ -4,7 +4,7 @@ import fcntl
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from vidgen_core.registry.gate import Decision, decide
 from vidgen_core.registry.settings import GateSettings
 from vidgen_core.registry.tracking import Tracker, client
 
-__all__ = ["Version", "fetch", "promote", "register"]
+__all__ = ["Version", "fetch", "promote", "register", "trained_on"]
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 _EVALUATION_TAG = "vidgen.evaluation"
@@ -103,6 +103,21 @@ def fetch(uri: str, model: str, cache_dir: Path) -> Path:
         came.rename(folder)
         shutil.rmtree(fresh, ignore_errors=True)
     return folder
+
+
+def trained_on(uri: str, releases: Collection[str]) -> list[str]:
+    """Every version whose data was one of these releases, as "name version 3 @champion"."""
+    store = client(uri)
+    found = []
+    for model in store.search_registered_models():
+        names: dict[str, list[str]] = {}
+        for alias, number in store.get_registered_model(model.name).aliases.items():
+            names.setdefault(str(number), []).append(f" @{alias}")
+        for version in store.search_model_versions(f"name = '{model.name}'"):
+            if version.tags.get("vidgen.release") in releases:
+                number = str(version.version)
+                found.append((model.name, int(number), "".join(sorted(names.get(number, [])))))
+    return [f"{name} version {number}{aliases}" for name, number, aliases in sorted(found)]
 
 
 def _find(store: Any, model: str) -> Any:

@@ -55,13 +55,13 @@ class Samples:
     @property
     def digest(self) -> str:
         """Changes when other clips, or other captions, would be learned from."""
-        said = ["clips"] if self._texts is None else ["captioned clips", *self._texts.captions]
+        said = ["clips"] if self._texts is None else ["captioned clips", *map("\x01".join, self._texts.captions)]
         return hashlib.sha256("\x00".join([*said, *self.clip_ids]).encode()).hexdigest()
 
     def batch(self, numbers: Sequence[int], index: Sequence[int]) -> Batch:
         """Some samples, and the keys of their draws."""
         rows = [self._rows[number] for number in numbers]
-        text = None if self._texts is None else self._texts.gather(numbers)
+        text = None if self._texts is None else self._texts.gather(numbers, index)
         return Batch(self._video(rows), text, torch.tensor(index, dtype=torch.int64))
 
     def _video(self, rows: Sequence[int]) -> Tensor:
@@ -74,7 +74,10 @@ class Samples:
 
 
 class _Texts:
-    """The embedded captions of some clips; a clip without a caption has an empty text."""
+    """The embedded captions of some clips; a clip without a caption has an empty text.
+
+    Of several captions of a clip a sample has one by chance, which its place in the run's stream decides.
+    """
 
     def __init__(self, data: Data, clip_ids: Sequence[str]) -> None:
         if not data.embeddings:
@@ -88,24 +91,33 @@ class _Texts:
             data.embeddings, "mask", tokens._replace(shape=tokens.shape[:1], dtype=np.dtype(bool))
         )
         table = _read(data.captions, ["clip_id", "caption"])
-        said = dict(zip(table["clip_id"].to_pylist(), table["caption"].to_pylist(), strict=True))
-        self.captions = [said.get(clip_id) or "" for clip_id in clip_ids]
+        said: dict[str, set[str]] = {}
+        for clip_id, caption in zip(table["clip_id"].to_pylist(), table["caption"].to_pylist(), strict=True):
+            said.setdefault(clip_id, set()).update({caption} if caption else ())
+        self.captions = [sorted(said.get(clip_id, ())) for clip_id in clip_ids]
         place = {caption: row for row, caption in enumerate(_read(data.embeddings, ["caption"])["caption"].to_pylist())}
-        lacking = sorted({caption for caption in self.captions if caption} - place.keys())
+        lacking = sorted({caption for captions in self.captions for caption in captions} - place.keys())
         if lacking:
             raise VidgenError(
                 f"{len(lacking)} captions are not embedded", got=lacking[0], move="Run vidgen latents again"
             )
-        self._rows = [place[caption] if caption else None for caption in self.captions]
+        self._rows = [[place[caption] for caption in captions] for captions in self.captions]
 
-    def gather(self, numbers: Sequence[int]) -> Text:
-        """The texts of some clips."""
-        rows = [self._rows[number] for number in numbers]
+    def gather(self, numbers: Sequence[int], index: Sequence[int]) -> Text:
+        """The texts of some clips, for the samples at some places of the stream."""
+        rows = [_drawn(self._rows[number], place) for number, place in zip(numbers, index, strict=True)]
         said = [row is not None for row in rows]
         # An empty text borrows the first row's values, which its mask hides.
         tokens = torch.from_numpy(self.tokens.gather([row or 0 for row in rows]).astype(np.float32))
         mask = torch.from_numpy(self._mask.gather([row or 0 for row in rows]) & np.array(said)[:, None])
         return Text(tokens, mask)
+
+
+def _drawn(rows: Sequence[int], place: int) -> int | None:
+    """One of several, None of none."""
+    if len(rows) < 2:
+        return rows[0] if rows else None
+    return rows[int.from_bytes(hashlib.blake2b(str(place).encode(), digest_size=8).digest()) % len(rows)]
 
 
 def _rows(data: Data, split: str) -> list[tuple[str, int]]:

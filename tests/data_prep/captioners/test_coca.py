@@ -1,5 +1,6 @@
 """The CoCa captioner with a tiny model in open_clip's own format, alone and in `prepare`."""
 
+import io
 import json
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from data_prep.captioners.coca import digest, open_captioner
+from data_prep.captioners._contract import Asked
+from data_prep.captioners.coca import check, digest, open_captioner
 from data_prep.prepare import prepare
 from data_prep.samples import make
 from data_prep.settings import CaptionerSettings, DataSettings
@@ -32,7 +34,7 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """Writes checkpoints of seeds; their last layer is scaled so that different pictures get different words."""
+    """Writes checkpoints of seeds; their weights are large, so that different pictures get different words."""
     folder = tmp_path_factory.mktemp("coca")
     (folder / "coca_tiny.json").write_text(json.dumps(CONFIG))
     open_clip.add_model_config(folder)
@@ -44,37 +46,72 @@ def checkpoint(tmp_path_factory):
             model = open_clip.create_model("coca_tiny")
             with torch.no_grad():
                 for weight in model.parameters():
-                    weight.add_(0.5 * torch.randn_like(weight))
+                    # open_clip leaves some as they were found in memory.
+                    weight.normal_(std=1.0)
             torch.save(model.state_dict(), file)
-        return CaptionerSettings(model="coca_tiny", weights=str(file), tokens=8)
+        return CaptionerSettings(model="coca_tiny", weights=str(file), tokens=8, alarm="note")
 
     return write
 
 
 def pictures(count=11):
-    return list(np.random.default_rng(0).integers(0, 256, (count, 40, 56, 3), dtype=np.uint8))
+    """Clips of one picture each, of large patches, since a model sees little of fine noise."""
+    patches = np.random.default_rng(0).integers(0, 256, (count, 2, 2, 3), dtype=np.uint8)
+    return [[png(pixels)] for pixels in patches.repeat(20, axis=1).repeat(28, axis=2)]
 
 
-def test_each_word_is_the_likeliest_after_those_before_it(checkpoint):
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def asked(clips, prompt=""):
+    return [Asked(str(number), clip, prompt) for number, clip in enumerate(clips)]
+
+
+@pytest.mark.parametrize("prompt", ["", "a video of"])
+def test_each_word_is_the_likeliest_after_those_before_it(checkpoint, prompt):
     settings = checkpoint(0)
     model, _, transform = open_clip.create_model_and_transforms("coca_tiny", pretrained=settings.weights)
     model.eval()
     tokenizer = open_clip.get_tokenizer("coca_tiny")
-    said = open_captioner(settings).caption(pictures(3))
-    for picture, caption in zip(pictures(3), said, strict=True):
-        words = [49406]
+    said = open_captioner(settings).caption(asked(pictures(3), prompt))
+    for (picture,), caption in zip(pictures(3), said, strict=True):
+        words = [49406, *tokenizer.encode(prompt)]
+        image = transform(Image.open(io.BytesIO(picture)))[None]
         with torch.no_grad():
             while len(words) < settings.tokens and words[-1] != 49407:
-                out = model(transform(Image.fromarray(picture))[None], torch.tensor([words]), output_labels=False)
+                out = model(image, torch.tensor([words]), output_labels=False)
                 words.append(int(out["logits"][0, -1].argmax()))
         kept = [word for word in words[1:] if word < 49406]
-        assert caption == " ".join(tokenizer.decode(kept).split())
-    assert len(set(said)) > 1
+        assert caption.text == " ".join(tokenizer.decode(kept).split())
+        assert caption.status == ("ok" if words[-1] == 49407 else "truncated")
+        assert caption.text.startswith(prompt)
+    assert prompt or len({one.text for one in said}) > 1
 
 
-def test_a_caption_does_not_depend_on_the_pictures_beside_it(checkpoint):
+def test_a_caption_does_not_depend_on_the_clips_and_prompts_beside_it(checkpoint):
     captioner = open_captioner(checkpoint(0))
-    assert captioner.caption(pictures()) == [captioner.caption([picture])[0] for picture in pictures()]
+    mixed = [ask for pair in zip(asked(pictures()), asked(pictures(), "a dog"), strict=True) for ask in pair]
+    assert captioner.caption(mixed) == [captioner.caption([ask])[0] for ask in mixed]
+
+
+def test_of_two_captions_it_picks_the_one_whose_embedding_is_nearer_in_either_order(checkpoint):
+    captioner = open_captioner(checkpoint(0))
+    model, _, transform = open_clip.create_model_and_transforms("coca_tiny", pretrained=checkpoint(0).weights)
+    model.eval()
+    texts = ("a red square moves", "two green circles and a very long tail of words about nothing at all")
+    for clip in pictures(4):
+        with torch.no_grad():
+            image = model.encode_image(transform(Image.open(io.BytesIO(clip[0])))[None], normalize=True)
+            near = [
+                float(image[0] @ model.encode_text(open_clip.get_tokenizer("coca_tiny")([text]), normalize=True)[0])
+                for text in texts
+            ]
+        assert captioner.pick(clip, texts) == int(near[1] > near[0])
+        assert captioner.pick(clip, texts[::-1]) == int(near[0] > near[1])
+        assert captioner.pick(clip, (texts[0], texts[0])) is None
 
 
 def test_the_digest_is_of_the_bytes_of_the_weights_and_of_what_else_changes_a_caption(checkpoint, tmp_path):
@@ -89,9 +126,13 @@ def test_the_digest_is_of_the_bytes_of_the_weights_and_of_what_else_changes_a_ca
 def test_wrong_weights_and_wrong_models_get_a_sentence(checkpoint, tmp_path):
     broken = tmp_path / "broken.pt"
     broken.write_bytes(b"not a checkpoint")
-    for weights in (str(broken), "no_such_tag", str(tmp_path / "gone.pt")):
+    for weights in (str(broken), "no_such_tag"):
         with pytest.raises(VidgenError, match="cannot be read as a coca_tiny"):
             open_captioner(checkpoint(0).model_copy(update={"weights": weights}))
+    with pytest.raises(VidgenError, match="weights are not there"):
+        check(checkpoint(0).model_copy(update={"weights": str(tmp_path / "gone.pt")}))
+    with pytest.raises(VidgenError, match="one picture"):
+        check(checkpoint(0).model_copy(update={"frames": 4}))
     with pytest.raises(VidgenError, match="Did you mean 'coca_ViT-L-14'"):
         open_captioner(CaptionerSettings(model="coca_ViT-L14", weights="x"))
 
@@ -111,18 +152,23 @@ class Here:
 def test_only_clips_without_a_caption_are_captioned_and_only_once(checkpoint, tmp_path):
     videos = tmp_path / "videos"
     make(videos, count=4, seed=3)
-    first = min(videos.glob("*.vtt"))
-    first.unlink()
+    silent = sorted(videos.glob("*.vtt"))[:2]
+    for file in silent:
+        file.unlink()
     tables = Tables(tmp_path / "tables")
     settings = DataSettings(captioner=checkpoint(0))
     runner = Here()
     prepare(videos, tables, settings, runner)
-    assert runner.ran.count("_caption_unit") == 1
+    passes = 2 * len(silent)  # captions, and the comparison
+    assert runner.ran.count("_answer_all") == passes
     said = {row["clip_id"]: row for row in tables.read("captions").to_pylist()}
+    assert len(said) == len(tables.read("captions"))
     clips = {row["clip_id"]: row["source_id"] for row in tables.read("clips", ["clip_id", "source_id"]).to_pylist()}
     uris = {row["source_id"]: row["uri"] for row in tables.read("sources").to_pylist()}
     assert said.keys() == clips.keys()
-    origins = {(uris[clips[clip]].startswith(first.stem), row["origin"]) for clip, row in said.items()}
+    origins = {
+        (uris[clips[clip]].startswith(tuple(file.stem for file in silent)), row["origin"]) for clip, row in said.items()
+    }
     assert origins == {(True, "coca"), (False, "vtt")}
     assert all(row["caption"] for row in said.values())
 
@@ -131,7 +177,7 @@ def test_only_clips_without_a_caption_are_captioned_and_only_once(checkpoint, tm
     assert again.ran == []
     other = Here()
     prepare(videos, tables, settings.model_copy(update={"captioner": checkpoint(1)}), other)
-    assert other.ran == ["_caption_unit"]
+    assert other.ran == ["_answer_all"] * passes
     assert {row["clip_id"] for row in tables.read("captions").to_pylist()} == said.keys()
 
 

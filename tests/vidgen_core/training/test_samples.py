@@ -47,6 +47,27 @@ def test_a_clip_without_a_caption_has_an_empty_text(data):
     assert samples.text_dim == 6
 
 
+def test_of_several_captions_each_place_of_the_stream_has_one_and_all_have_their_turn(data, cases, tmp_path):
+    ids = [row["clip_id"] for file in data.files for row in pq.read_table(file).to_pylist()]
+    both = ["word1 moves", "word2 moves"]
+    columns = {"clip_id": ids * 2, "caption": [both[0]] * len(ids) + [both[1]] * len(ids)}
+    file = cases.write(tmp_path / "captions.parquet", columns)
+    several = Samples(data.model_copy(update={"captions": (file,)}), "train", text=True)
+    alone = []
+    for caption in both:
+        file = cases.write(tmp_path / f"{caption}.parquet", {"clip_id": ids, "caption": [caption] * len(ids)})
+        alone.append(Samples(data.model_copy(update={"captions": (file,)}), "train", text=True))
+    places = range(64)
+    clip = [3] * len(places)
+    tokens = several.batch(clip, places).text.tokens
+    choices = [one.batch(clip, places).text.tokens for one in alone]
+    first, second = ((tokens == choice).flatten(1).all(1) for choice in choices)
+    assert (first ^ second).all()
+    assert 16 < first.sum() < 48
+    assert torch.equal(several.batch(clip[:9], places[40:49]).text.tokens, tokens[40:49])
+    assert len({one.digest for one in [several, *alone]}) == 3
+
+
 def test_clips_are_decoded_to_the_same_video_as_everywhere_else(tmp_path, cases, monkeypatch):
     clips = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 6, 3), dtype=np.uint8)
     columns = {"clip_id": list("dbca"), "split": ["train"] * 4, "media": [bytes([number]) for number in range(4)]}

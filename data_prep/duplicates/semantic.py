@@ -1,0 +1,150 @@
+"""Clips that mean the same: image embeddings of open_clip of each clip's middle picture, and their cosines.
+
+The picture is taken from the source at full size, upright and without bars. An embedding is keyed by the span, the
+model and its weights, so another threshold computes none. Radford et al. 2021, "CLIP" (arXiv:2103.00020).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.captioning import by_source
+from data_prep.decode import as_bytes, open_source, upright
+from data_prep.duplicates.groups import Copied, Span
+from data_prep.duplicates.matches import Pair
+from data_prep.duplicates.settings import SemanticSettings
+from data_prep.sources import Source
+from data_prep.tables import Part, Tables
+from data_prep.units import Unit, Workshop, write
+from vidgen_core import digests
+from vidgen_core.errors import VidgenError, did_you_mean
+
+__all__ = ["EMBEDDINGS", "drop_alike", "embed"]
+
+EMBEDDINGS = "picture_embeddings"
+_VERSION = 1
+_ROWS_AT_ONCE = 1024
+
+
+def embed(
+    spans: Sequence[Span], sources: Mapping[str, Source], shop: Workshop, settings: SemanticSettings
+) -> dict[str, NDArray[np.float32]]:
+    """Unit embedding of each span by its clip id; a source that fails leaves its spans out.
+
+    Raises:
+        VidgenError: open_clip is not installed, has no such model, or cannot read these weights.
+
+    """
+    file = Path(settings.weights)
+    made_by = [_VERSION, settings.model, digests.of_file(file) if file.is_file() else settings.weights]
+    units = []
+    for source_id, some in by_source(spans).items():
+        key = digests.of_value([made_by, [(span["clip_id"], *_box(span)) for span in some]], 32)
+        units.append(Unit(key, sources[source_id], tuple(some)))
+    shop.run(units, partial(_embed_unit, tables=shop.tables, settings=settings), (EMBEDDINGS,))
+    rows = shop.tables.read(EMBEDDINGS).to_pylist()
+    return {row["clip_id"]: np.frombuffer(row["embedding"], "<f4") for row in rows}
+
+
+def drop_alike(
+    spans: Sequence[Span], embeddings: Mapping[str, NDArray[np.float32]], ranked: Sequence[str], min_cosine: float
+) -> tuple[list[Span], list[tuple[Span, Copied]], set[Pair]]:
+    """Kept and dropped spans, and the pairs of sources that have clips so alike.
+
+    A span is dropped when one of a better source that is kept has at least this cosine to it. Spans of one source are
+    not compared: neighbors in a shot are alike, and training wants them.
+    """
+    places = {source: place for place, source in enumerate(ranked)}
+    known = sorted((span for span in spans if span["clip_id"] in embeddings),
+                   key=lambda span: (places[span["source_id"]], span["clip_id"]))  # fmt: skip
+    lost: dict[int, Copied] = {}
+    pairs: set[Pair] = set()
+    for worse, better, cosine in _alike(known, embeddings, min_cosine):
+        low, high = sorted((known[worse]["source_id"], known[better]["source_id"]))
+        pairs.add((low, high))
+        if worse not in lost and better not in lost:
+            lost[worse] = Copied(rule="semantic_duplicate", value=cosine, threshold=min_cosine, of=known[better]["uri"])
+    dropped = [(known[place], why) for place, why in sorted(lost.items())]
+    gone = {span["clip_id"] for span, _ in dropped}
+    return [span for span in spans if span["clip_id"] not in gone], dropped, pairs
+
+
+def _alike(
+    known: Sequence[Span], embeddings: Mapping[str, NDArray[np.float32]], min_cosine: float
+) -> Iterator[tuple[int, int, float]]:
+    """(worse, better, cosine) of spans of two sources, from the best `worse` on; some rows of the product at a time."""
+    if not known:
+        return
+    matrix = np.stack([embeddings[span["clip_id"]] for span in known])
+    for start in range(0, len(known), _ROWS_AT_ONCE):
+        cosines = matrix[start : start + _ROWS_AT_ONCE] @ matrix[: start + _ROWS_AT_ONCE].T
+        for row, better in np.argwhere(cosines >= min_cosine).tolist():
+            worse = start + row
+            if better < worse and known[better]["source_id"] != known[worse]["source_id"]:
+                yield worse, better, float(cosines[row, better])
+
+
+def _embed_unit(unit: Unit, *, tables: Tables, settings: SemanticSettings) -> dict[str, Part]:
+    import torch
+    from PIL import Image
+
+    model, transform = _opened(settings)
+    rows = []
+    for span, picture in _middles(unit.source.file, unit.spans):
+        with torch.inference_mode():
+            vector = model.encode_image(transform(Image.fromarray(picture))[None], normalize=True)[0]
+        rows.append({"clip_id": span["clip_id"], "source_id": span["source_id"],
+                     "embedding": vector.float().numpy().astype("<f4").tobytes()})  # fmt: skip
+    return {EMBEDDINGS: write(tables, EMBEDDINGS, unit.key, rows)}
+
+
+@lru_cache(maxsize=1)
+def _opened(settings: SemanticSettings) -> tuple[Any, Any]:
+    """Model and transform; weights are read once in a process."""
+    try:
+        import open_clip
+    except ImportError as error:
+        move = "Install it with: pip install 'vidgen[captions]'"
+        raise VidgenError("Semantic duplicates need open_clip", move=move) from error
+    known = open_clip.list_models()
+    if settings.model not in known:
+        raise VidgenError(f"open_clip has no model {settings.model!r}", move=did_you_mean(settings.model, known))
+    try:
+        model, _, transform = open_clip.create_model_and_transforms(
+            settings.model, pretrained=settings.weights, load_weights=True
+        )
+    except Exception as error:
+        raise VidgenError(
+            f"These weights cannot be read as a {settings.model}: {str(error).splitlines()[0][:200]}",
+            got=settings.weights,
+            allowed="a checkpoint file of that model, or one of open_clip.list_pretrained()",
+            move="Set data.duplicates.semantic.weights and data.duplicates.semantic.model to ones that belong together",
+        ) from error
+    return model.eval(), transform
+
+
+def _middles(file: Path, spans: Sequence[Span]) -> Iterator[tuple[Span, NDArray[np.uint8]]]:
+    """Each span with the picture in its middle, in one sequential pass."""
+    waiting = sorted(spans, key=_middle)
+    opened = open_source(file)
+    with opened.container:
+        for pts, frame in opened.frames():
+            while waiting and pts >= _middle(waiting[0]):
+                span = waiting.pop(0)
+                x, y, width, height = _box(span)
+                picture = upright(as_bytes(frame, "rgb24"), opened.rotation)[y : y + height, x : x + width]
+                yield span, np.ascontiguousarray(picture)
+            if not waiting:
+                return
+
+
+def _middle(span: Mapping[str, Any]) -> int:
+    return int(span["start_pts"] + span["stop_pts"]) // 2
+
+
+def _box(span: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(int(span[f"crop_{part}"]) for part in "xywh")

@@ -1,0 +1,129 @@
+"""Which clip, source or file somebody means, and which data releases saw it."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+
+from data_prep.tables import Release, Tables
+from vidgen_core import digests
+from vidgen_core.errors import VidgenError, did_you_mean
+
+__all__ = ["Named", "find", "read_releases", "saw"]
+
+_SHORTEST = 6  # characters of an id that may stand for it
+_SHOWN = 5
+
+
+class Named(NamedTuple):
+    """A clip or a source.
+
+    Attributes:
+        column: "clip_id" or "source_id".
+        value: The whole id.
+
+    """
+
+    column: str
+    value: str
+
+
+def find(tables: Tables, what: str, *, clips: bool = True) -> Named:
+    """The clip or source that an id, its first characters, a path of a file or the end of one names.
+
+    Args:
+        tables: Where it is known.
+        what: A clip's or a source's id, a file, or a file's name as the tables have it.
+        clips: Whether it may be a clip.
+
+    Raises:
+        VidgenError: Nothing, or more than one thing, is called so.
+
+    """
+    sources = _sources(tables)
+    if Path(what).is_file():
+        digest = digests.of_file(Path(what), 32)
+        if digest in sources:
+            return Named("source_id", digest)
+    named = [Named("source_id", key) for key in sources if _means(what, key)]
+    if clips:
+        ids = set(tables.read("spans", ["clip_id"])["clip_id"].to_pylist())
+        named += [Named("clip_id", key) for key in ids if _means(what, key)]
+    if not named:
+        files = [key for key, uris in sources.items() if any(_ends(uri, what) for uri in uris)]
+        named = [Named("source_id", key) for key in files]
+    if len(named) == 1:
+        return named[0]
+    kinds = "clip, source or file" if clips else "source or file"
+    if named:
+        some = ", ".join(sorted(one.value for one in named)[:_SHOWN])
+        raise VidgenError(f"More than one {kinds} is called so", got=what, allowed=some, move="Give more of the name")
+    known = [uri for uris in sources.values() for uri in uris]
+    move = did_you_mean(what, known) or 'vidgen query "select clip_id, uri from spans limit 10" shows what there is'
+    raise VidgenError(f"The tables know no {kinds} of this name", got=what, move=move)
+
+
+def read_releases(folder: Path) -> list[Release]:
+    """Every data release of a home."""
+    return [Release.model_validate_json(file.read_text()) for file in sorted(folder.glob("*.json"))]
+
+
+def saw(tables: Tables, releases: Iterable[Release], named: Named) -> tuple[list[str], list[str]]:
+    """Digests of the releases whose clips have it, and of those whose files are not all there any more to tell."""
+    seen: list[str] = []
+    unknown: list[str] = []
+    answers: dict[Path, bool | None] = {
+        tables.part_file("clips", unit): row["source_id"] == named.value
+        for row in tables.read("forgotten").to_pylist()
+        for unit in row["units"].split()
+    }
+    for release in releases:
+        state = release.tables.get("clips")
+        files = _files_at(tables, state.version) if state is not None else []
+        for file in files or []:
+            if file not in answers:
+                answers[file] = _has(file, named)
+        told = [None] if files is None else [answers[file] for file in files]
+        if any(told):
+            seen.append(release.digest)
+        elif None in told:
+            unknown.append(release.digest)
+    return seen, unknown
+
+
+def _sources(tables: Tables) -> dict[str, list[str]]:
+    """Source -> names of its files, also of those that were lost or taken down."""
+    found: dict[str, list[str]] = {}
+    for name in ("sources", "dead", "rejects", "forgotten"):
+        if tables.exists(name):
+            rows = tables.read(name, ["source_id", "uri"])
+            for key, uri in zip(rows["source_id"].to_pylist(), rows["uri"].to_pylist(), strict=True):
+                names = found.setdefault(key, [])
+                if uri not in names:
+                    names.append(uri)
+    return found
+
+
+def _means(what: str, key: str) -> bool:
+    return key == what or (len(what) >= _SHORTEST and key.startswith(what))
+
+
+def _ends(uri: str, what: str) -> bool:
+    return uri == what or uri.endswith("/" + what) or what.endswith("/" + uri)
+
+
+def _files_at(tables: Tables, version: int) -> Sequence[Path] | None:
+    """Files of `clips` at a version, None when the log does not reach back so far."""
+    from deltalake.exceptions import DeltaError
+
+    try:
+        return tables.files("clips", version)
+    except DeltaError:
+        return None
+
+
+def _has(file: Path, named: Named) -> bool | None:
+    if not file.exists():
+        return None
+    return named.value in pq.ParquetFile(file).read(columns=[named.column])[named.column].to_pylist()

@@ -1,0 +1,135 @@
+"""What did not become a clip: rows of `rejects`, the sources that were taken down, and the budget for losses."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_prep.duplicates.groups import Copied
+from data_prep.select import Verdicts
+from data_prep.sources import Source
+from data_prep.tables import SCHEMAS, Tables, ask
+from data_prep.units import dead_row
+from vidgen_core.errors import VidgenError
+
+__all__ = [
+    "LOSS_EXIT",
+    "check_budget",
+    "copied_spans",
+    "cut_failures",
+    "dropped_spans",
+    "lost_sources",
+    "nothing_left",
+    "silent_span",
+    "tries",
+]
+
+LOSS_EXIT = 3
+
+
+def dropped_spans(spans: pa.Table, verdicts: Verdicts) -> pa.Table:
+    """Rows of `rejects` for the spans that a rule dropped, with the value and the threshold."""
+    judged = spans.select(["source_id", "clip_id", "uri"])
+    for name in ("rule", "value", "threshold"):
+        judged = judged.append_column(name, getattr(verdicts, name))
+    return ask(
+        """SELECT 'span' AS level, source_id, clip_id, uri, 'select' AS stage, rule AS reason, value, threshold,
+                  CASE WHEN value IS NULL THEN rule || ': there is no score, and a missing score is not a pass'
+                       ELSE format('{}: {:.4g} against {:.4g}', rule, value, threshold) END AS message, 1 AS attempts
+           FROM judged WHERE rule IS NOT NULL""",
+        judged=judged,
+    ).cast(SCHEMAS["rejects"])
+
+
+def copied_spans(copies: Sequence[tuple[Mapping[str, Any], Copied]]) -> pa.Table:
+    """Rows of `rejects` for spans whose footage is kept elsewhere."""
+    rows = [
+        {**{name: span[name] for name in ("source_id", "clip_id", "uri")}, "level": "span", "stage": "duplicates",
+         "reason": why.rule, "value": why.value, "threshold": why.threshold, "message": why.sentence(), "attempts": 1}
+        for span, why in copies
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, SCHEMAS["rejects"])
+
+
+def silent_span(span: Mapping[str, Any], message: str, attempts: int) -> dict[str, Any]:
+    """A row of `rejects` for a span that no caption was found for."""
+    named = {name: span[name] for name in ("source_id", "clip_id", "uri")}
+    return {**named, "level": "span", "stage": "caption", "reason": "need_caption", "value": 0.0, "threshold": 1.0,
+            "message": message, "attempts": attempts}  # fmt: skip
+
+
+def cut_failures(spans: pa.Table, tried: Mapping[str, int]) -> pa.Table:
+    """Rows of `rejects` for kept spans without media: cutting their source crashed or hung."""
+    return ask(
+        """SELECT 'span' AS level, spans.source_id, clip_id, uri, 'cut' AS stage, 'cut_failed' AS reason,
+                  NULL AS value, NULL AS threshold, 'The process that cut its source died or took too long' AS message,
+                  1 + coalesce(times, 0) AS attempts
+           FROM spans LEFT JOIN tried ON spans.source_id = tried.source_id""",
+        spans=spans,
+        tried=pa.table({"source_id": pa.array(tried, pa.string()), "times": pa.array(tried.values(), pa.int32())}),
+    ).cast(SCHEMAS["rejects"])
+
+
+def lost_sources(tables: Tables, found: Sequence[Source], unique: Mapping[str, Source]) -> list[dict[str, Any]]:
+    """Every file that is no source: the dead, the taken down, and copies of a file that is one already."""
+    first = {source_id: source.uri for source_id, source in unique.items()}
+    days = {row["source_id"]: row["day"] for row in tables.read("forgotten").to_pylist()}
+    rows = tables.read("dead").to_pylist() if tables.exists("dead") else []
+    for source in found:
+        if source.source_id in days:
+            message = f"Taken down with `vidgen forget` on {days[source.source_id]}"
+            rows.append(dead_row(source, "forgotten", message, 0) | {"stage": "forget"})
+        elif source.uri != first[source.source_id]:
+            rows.append(dead_row(source, "duplicate", f"The same bytes as {first[source.source_id]}", 1))
+    return rows
+
+
+def tries(tables: Tables, stage: str) -> dict[str, int]:
+    """Source -> how often a stage was tried on it before it was asked to try again."""
+    rows = tables.read("retries").to_pylist()
+    return {row["source_id"]: row["attempts"] for row in rows if row["stage"] == stage}
+
+
+def check_budget(rejects: pa.Table, sources: int, budget: float) -> None:
+    """Fail when errors cost more sources than they may; copies and takedowns are no errors.
+
+    Raises:
+        VidgenError: They did; its exit code is `LOSS_EXIT`.
+
+    """
+    stages = rejects.filter(pc.is_in(rejects["stage"], pa.array(["analyze", "cut"])))
+    errors = stages.filter(pc.not_equal(stages["reason"], "duplicate"))
+    lost = dict(zip(errors["source_id"].to_pylist(), errors["reason"].to_pylist(), strict=True))
+    share = len(lost) / sources if sources else 0.0
+    if share <= budget:
+        return
+    reason, count = Counter(lost.values()).most_common(1)[0]
+    raise VidgenError(
+        f"{len(lost)} of {sources} sources were lost to errors, {count} of them by {reason}; the rest is committed",
+        got=f"{share:.1%}",
+        allowed=f"data.loss_budget={budget:g}, a share of {budget:.1%}",
+        move="Look at them with vidgen query \"select uri, reason, message from rejects where stage <> 'select'\", "
+        "try them again with vidgen retry, or allow more",
+        exit_code=LOSS_EXIT,
+    )
+
+
+def nothing_left(tables: Tables, files: int, rejects: pa.Table) -> VidgenError:
+    """Why there is no clip, and what to do about it."""
+    spans = len(tables.read("spans", ["clip_id"]))
+    levels = Counter(rejects["level"].to_pylist())
+    if not spans:
+        lost = levels["source"]
+        what = f"None of the {files} files gives a clip: {lost} cannot be used, and the others are shorter than a clip"
+        return VidgenError(what, move="Name a folder with longer videos, or ask for shorter clips: --set data.frames=5")
+    own = pc.and_(pc.equal(rejects["level"], "span"), pc.not_equal(rejects["stage"], "duplicates"))
+    reasons = rejects.filter(own)["reason"].to_pylist()
+    rule, count = Counter(reasons).most_common(1)[0]
+    return VidgenError(
+        f"All {spans} candidate clips were dropped, {count} of them by the rule {rule}",
+        move="Put captions beside the videos (NAME.txt or NAME.vtt), or give --set data.select.need_caption=false"
+        if rule == "need_caption"
+        else f"Loosen it with --set data.select.{rule}=...",
+    )

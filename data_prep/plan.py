@@ -1,0 +1,256 @@
+"""What `prepare` would do: it is run against tables that only look, so that a plan cannot disagree with the run.
+
+Nothing is decoded and nothing is written. What a new source will bring is not known before it is analyzed, and said so.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from data_prep.captioning import Captioned, expected
+from data_prep.cutting import reusable
+from data_prep.prepare import Brought, bring
+from data_prep.run import PoolRunner
+from data_prep.score_settings import ScoreSettings
+from data_prep.scoring import missing
+from data_prep.settings import CaptionerSettings, DataSettings
+from data_prep.sources import Source, identify, list_files
+from data_prep.tables import Part, Tables
+from data_prep.units import Unit, Workshop, made_of
+from vidgen_core.frozen import Frozen
+
+__all__ = ["Plan", "Step", "plan"]
+
+
+class Step(Frozen):
+    """What a step of `prepare` would do.
+
+    Args:
+        name: The step.
+        of: What is counted.
+        new: Never done before.
+        stale: Why it must be done again -> how many.
+        reused: There already.
+        removed: To leave the tables.
+        unknown: Decided only when their sources have been analyzed again.
+        decode_bytes: Size of the files that it decodes.
+
+    """
+
+    name: str
+    of: str
+    new: int = 0
+    stale: dict[str, int] = {}
+    reused: int = 0
+    removed: int = 0
+    unknown: int = 0
+    decode_bytes: int = 0
+
+
+class Plan(Frozen):
+    """All steps, and how many files take no part in them.
+
+    Args:
+        files: Files in the folder.
+        copies: Files with the same bytes as another.
+        forgotten: Files that were taken down.
+        steps: In their order.
+
+    """
+
+    files: int
+    copies: int
+    forgotten: int
+    steps: tuple[Step, ...]
+
+
+def plan(videos: Path, tables: Tables, settings: DataSettings) -> Plan:
+    """What `prepare` with these arguments would do; captions that are to come are taken for granted.
+
+    Raises:
+        VidgenError: The folder has no videos.
+
+    """
+    found = identify(list_files(videos), videos)
+    shop = _Rehearsal(_Looking(tables.root), PoolRunner(1), lambda *_: None, settings.source_deadline_s, looks=True)
+    asked = _Asked()
+    brought = bring(found, shop, settings, asked.score, asked.caption)
+    passes = {one.name: one for one in shop.passes}
+    analysis, cutting = passes["sources"], passes["clips"]
+    waiting = {unit.source.source_id for unit in analysis.todo}
+    # Whether a span passes may hang on a caption that is not written yet.
+    waiting |= asked.sources
+    steps = [_analyze(analysis), *asked.scoring, _decide(brought, tables, waiting), *asked.captioning]
+    steps.append(_cut(cutting, waiting, len(brought.kept)))
+    gone = set(tables.read("forgotten", ["source_id"])["source_id"].to_pylist())
+    forgotten = sum(source.source_id in gone for source in found)
+    copies = len(found) - forgotten - len(brought.unique)
+    return Plan(files=len(found), copies=copies, forgotten=forgotten, steps=tuple(steps))
+
+
+class _Looking(Tables):
+    """The tables as they would be once stale units have left; it writes nothing."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._hidden: dict[str, set[str]] = {}
+
+    def files(self, name: str, version: int | None = None) -> list[Path]:
+        """See `Tables`."""
+        hidden = self._hidden.get(name, set())
+        return [file for file in super().files(name, version) if file.stem.removeprefix("part-") not in hidden]
+
+    def commit(self, name: str, schema: pa.Schema | None, parts: Sequence[Part], *, drop: Iterable[str] = ()) -> None:
+        """Hide what would be dropped."""
+        self._hidden.setdefault(name, set()).update(drop)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One pass over units: those wanted, those to do, and the units of its last table that would leave."""
+
+    name: str
+    units: tuple[Unit, ...]
+    todo: tuple[Unit, ...]
+    gone: frozenset[str]
+    tables: Tables
+
+    def rows_gone(self, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """Rows of the units that would leave."""
+        return [row for key in sorted(self.gone) for row in self.tables.part(self.name, key, columns).to_pylist()]
+
+
+@dataclass(frozen=True)
+class _Rehearsal(Workshop):
+    """A workshop that notes what it would do."""
+
+    passes: list[_Pass] = field(default_factory=list)
+
+    def run(self, units: Sequence[Unit], work: object, names: Sequence[str]) -> None:  # noqa: ARG002
+        """Note the units that would be done, and hide what would leave."""
+        have, wanted = self.tables.committed(names[-1]), {unit.key for unit in units}
+        todo = tuple(unit for unit in units if unit.key not in have)
+        self.passes.append(_Pass(names[-1], tuple(units), todo, frozenset(have - wanted), self.tables))
+        for name in names:
+            self.tables.commit(name, pa.schema([]), [], drop=self.tables.committed(name) - (wanted & have))
+
+
+def _analyze(done: _Pass) -> Step:
+    """Sources; a stale one is told by what differs in what its key was made of."""
+    old = {made.get("source_id"): made for key in done.gone if (made := made_of(done.tables.part_file(done.name, key)))}
+    wanted = {unit.source.source_id: unit for unit in done.units}
+    stale = Counter(_why(unit, old[unit.source.source_id]) for unit in done.todo if unit.source.source_id in old)
+    return Step(
+        name="analyze",
+        of="sources",
+        new=len(done.todo) - sum(stale.values()),
+        stale=dict(stale),
+        reused=len(done.units) - len(done.todo),
+        removed=len(done.gone) - sum(source_id in wanted for source_id in old),
+        decode_bytes=_bytes(unit.source for unit in done.todo),
+    )
+
+
+def _why(unit: Unit, old: Mapping[str, Any]) -> str:
+    """What of a key's ingredients has changed, in words."""
+    new = json.loads(unit.made)
+    changed = []
+    for name, word in (("settings", "setting"), ("versions", "version of stage")):
+        changed += [f"{word} {path}" for path in _differing(old.get(name, {}), new[name])]
+    words = {"captions": "captions beside the video", "uri": "name of the file", "tries": "asked to retry"}
+    changed += [word for name, word in words.items() if old.get(name) != new[name]]
+    return ", ".join(changed) or "made by another vidgen"
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") -> list[str]:
+    paths: list[str] = []
+    for name in sorted({*old, *new}):
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            paths += _differing(a, b, f"{above}{name}.")
+        elif a != b:
+            paths.append(above + name)
+    return paths
+
+
+def _decide(brought: Brought, tables: Tables, waiting: set[str]) -> Step:
+    """Spans of sources that are analyzed: which verdicts change."""
+    before = tables.read("captions", ["clip_id", "source_id"])
+    known = dict(zip(before["clip_id"].to_pylist(), before["source_id"].to_pylist(), strict=True))
+    now = set(brought.kept["clip_id"].to_pylist())
+    dropped = brought.rejects.select(["clip_id", "source_id", "reason"]).to_pylist()
+    silent = {row["clip_id"] for row in dropped if row["reason"] == "need_caption" and row["source_id"] in waiting}
+    left = [source_id for clip_id, source_id in known.items() if clip_id not in now | silent]
+    unknown = sum(source_id in waiting for source_id in left)
+    return Step(
+        name="decide",
+        of="spans",
+        new=sum(clip_id not in known for clip_id in now),
+        reused=sum(clip_id in known for clip_id in now)
+        + sum(row["clip_id"] not in known and row["clip_id"] not in silent for row in dropped),
+        removed=len(left) - unknown,
+        unknown=unknown + len(silent),
+    )
+
+
+@dataclass
+class _Asked:
+    """Stands in for models: asks none, and notes what they would be asked, and about the clips of which sources."""
+
+    scoring: list[Step] = field(default_factory=list)
+    captioning: list[Step] = field(default_factory=list)
+    sources: set[str] = field(default_factory=set)
+
+    def score(self, spans: pa.Table, sources: Mapping[str, Source], shop: Workshop, settings: ScoreSettings) -> None:
+        tasks, total = missing(spans, sources, shop.tables, settings)
+        if total:
+            self.sources |= {task.source.source_id for task in tasks}
+            decoded = _bytes(task.source for task in tasks)
+            reused = total - len(tasks)
+            self.scoring.append(Step(name="score", of="sources", new=len(tasks), reused=reused, decode_bytes=decoded))
+
+    def caption(
+        self,
+        spans: Sequence[dict[str, Any]],
+        sources: Mapping[str, Source],
+        shop: Workshop,
+        settings: CaptionerSettings,
+    ) -> Captioned:
+        said, lacking, there = expected(spans, shop.tables, settings)
+        awaited = {span["source_id"] for span in spans if said.awaited(span)}
+        self.sources |= awaited
+        decoded = _bytes(sources[source_id] for source_id in awaited)
+        self.captioning.append(Step(name="caption", of="captions", new=lacking, reused=there, decode_bytes=decoded))
+        return said
+
+
+def _cut(done: _Pass, waiting: set[str], kept: int) -> Step:
+    """Clips: only those are encoded that no unit has."""
+    before = {row["clip_id"]: row["source_id"] for row in done.rows_gone(["clip_id", "source_id"])}
+    wanted = {span["clip_id"] for unit in done.todo for span in unit.spans}
+    copied, decoded = 0, []
+    for unit in done.todo:
+        there = reusable(unit, done.tables, ["clip_id", "media_key"])
+        copied += len(there)
+        decoded += [unit.source] if len(there) < len(unit.spans) else []
+    stale = len(wanted & set(before)) - copied
+    left = [source_id for clip_id, source_id in before.items() if clip_id not in wanted]
+    return Step(
+        name="cut",
+        of="clips",
+        new=len(wanted) - copied - stale,
+        stale={"crop or encoding": stale} if stale else {},
+        reused=kept - len(wanted) + copied,
+        removed=sum(source_id not in waiting for source_id in left),
+        unknown=sum(source_id in waiting for source_id in left),
+        decode_bytes=_bytes(decoded),
+    )
+
+
+def _bytes(sources: Iterable[Source]) -> int:
+    return sum(source.file.stat().st_size for source in sources)

@@ -1,0 +1,200 @@
+"""Scores by models over a few stills of each span, in a pass of its own over the sources.
+
+A result is kept in `scores` under the source's spans, the scorer and its weights: swapping a model scores with that
+model alone, and what is there of the others stays. One pass over a source serves all scorers that are missing there.
+A decision looks for them beside the columns of `spans`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from PIL import Image
+
+from data_prep.decode import as_bytes, open_source, upright
+from data_prep.run import Failure
+from data_prep.score_settings import ScoreSettings
+from data_prep.scorers._weights import Scorer
+from data_prep.select import Select
+from data_prep.sources import Source
+from data_prep.tables import SCHEMAS, Part, Tables
+from data_prep.units import Workshop, write
+from vidgen_core import digests, discovery
+from vidgen_core.errors import VidgenError
+
+__all__ = ["SCORES", "Task", "check_rules", "missing", "score_spans", "with_scores", "without_weights"]
+
+SCORES = "scores"
+_SCORERS = "data_prep.scorers"
+_VERSION = 1
+_COMMIT_EVERY_SOURCES = 16
+Span = dict[str, Any]
+
+
+class Task(NamedTuple):
+    """A source to score: the key of each missing scorer's result, and the spans."""
+
+    source: Source
+    keys: Mapping[str, str]
+    spans: tuple[Span, ...]
+
+
+def without_weights(settings: ScoreSettings) -> list[str]:
+    """The scorers that leave their columns null, since their weights are not given."""
+    return [name for name in discovery.names(_SCORERS) if not getattr(settings, name).weights]
+
+
+def check_rules(select: Select, settings: ScoreSettings) -> None:
+    """Refuse a rule that could only drop everything.
+
+    Raises:
+        VidgenError: A rule is on whose scorer has no weights.
+
+    """
+    for name in without_weights(settings):
+        for column in _scorer(name).WRITES:
+            for rule in (f"min_{column}", f"max_{column}"):
+                if getattr(select, rule, None) is not None:
+                    raise VidgenError(
+                        f"The rule {rule} is on, but nothing writes its score: every clip would be dropped",
+                        move=f"Give --set data.scores.{name}.weights=FILE, or --set data.select.{rule}=null",
+                    )
+
+
+def score_spans(spans: pa.Table, sources: Mapping[str, Source], shop: Workshop, settings: ScoreSettings) -> None:
+    """Bring `scores` up to date: rows for every span and scorer with weights, and no other.
+
+    A source that crashes its process here has no scores.
+
+    Raises:
+        VidgenError: Weights are missing or cannot be read.
+
+    """
+    tasks, total = missing(spans, sources, shop.tables, settings)
+    work = partial(_score_source, tables=shop.tables, settings=settings)
+    finished: list[Part] = []
+    for done, (task, result) in enumerate(shop.runner.map(work, tasks, deadline_s=shop.deadline_s), start=1):
+        if isinstance(result, Failure):
+            result = [write(shop.tables, SCORES, key, []) for key in task.keys.values()]
+        shop.decoded[SCORES] += sum(part.decoded for part in result)
+        finished += result
+        if done % _COMMIT_EVERY_SOURCES == 0:
+            shop.tables.commit(SCORES, SCHEMAS[SCORES], finished)
+            finished = []
+        shop.progress(total - len(tasks) + done, total)
+    if finished:
+        shop.tables.commit(SCORES, SCHEMAS[SCORES], finished)
+
+
+def missing(
+    spans: pa.Table, sources: Mapping[str, Source], tables: Tables, settings: ScoreSettings
+) -> tuple[list[Task], int]:
+    """What is to be scored, of how many sources; results that nobody wants any more leave the table."""
+    idle = set(without_weights(settings))
+    made_by = {
+        name: digests.of_value([name, _scorer(name).VERSION, _VERSION, settings.stills, _scorer(name).digest(settings)])
+        for name in discovery.names(_SCORERS)
+        if name not in idle
+    }
+    if not made_by and not tables.exists(SCORES):
+        return [], 0
+    grouped = _by_source(spans.to_pylist()) if made_by else {}
+    keys = {
+        source: {name: _key(name, made, some) for name, made in made_by.items()} for source, some in grouped.items()
+    }
+    have = tables.committed(SCORES)
+    wanted = {key for of_source in keys.values() for key in of_source.values()}
+    tables.commit(SCORES, SCHEMAS[SCORES], [], drop=have - wanted)
+    tasks = [
+        Task(sources[source], lacking, tuple(grouped[source]))
+        for source, of_source in keys.items()
+        if (lacking := {name: key for name, key in of_source.items() if key not in have})
+    ]
+    return tasks, len(keys)
+
+
+def with_scores(spans: pa.Table, scores: pa.Table) -> pa.Table:
+    """Spans with a column for each score of each scorer, null where there is none."""
+    names = scores["score"].to_numpy(zero_copy_only=False)
+    for column in [column for name in discovery.names(_SCORERS) for column in _scorer(name).WRITES]:
+        own = scores.filter(pa.array(names == column))
+        place = pc.index_in(spans["clip_id"], value_set=own["clip_id"].combine_chunks())
+        spans = spans.append_column(column, own["value"].take(place))
+    return spans
+
+
+def _scorer(name: str) -> ModuleType:
+    return discovery.load(_SCORERS, name)
+
+
+def _by_source(spans: Sequence[Span]) -> dict[str, list[Span]]:
+    grouped: dict[str, list[Span]] = {}
+    for span in sorted(spans, key=lambda span: (span["source_id"], span["clip_id"])):
+        grouped.setdefault(span["source_id"], []).append(span)
+    return grouped
+
+
+def _key(name: str, made_by: str, spans: Sequence[Span]) -> str:
+    reads_caption = _scorer(name).READS_CAPTION
+    seen = [(span["clip_id"], *_box(span), span["caption"] if reads_caption else "") for span in spans]
+    return digests.of_value([made_by, spans[0]["source_id"], seen], 32)
+
+
+def _score_source(task: Task, *, tables: Tables, settings: ScoreSettings) -> list[Part]:
+    scorers = {name: _opened(name, settings) for name in task.keys}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in scorers}
+    for span, pictures in _stills(task.source.file, task.spans, settings.stills):
+        for name, scorer in scorers.items():
+            named = {"clip_id": span["clip_id"], "source_id": span["source_id"], "scorer": name}
+            scores = scorer.score(pictures, span["caption"])
+            rows[name] += [{**named, "score": column, "value": value} for column, value in scores.items()]
+    return [write(tables, SCORES, key, rows[name]) for name, key in task.keys.items()]
+
+
+@lru_cache(maxsize=16)
+def _opened(name: str, settings: ScoreSettings) -> Scorer:
+    """Weights are read once in a process."""
+    scorer: Scorer = _scorer(name).open_scorer(settings)
+    return scorer
+
+
+def _stills(file: Path, spans: Sequence[Span], count: int) -> Iterator[tuple[Span, list[NDArray[np.uint8]]]]:
+    """Each span with pictures from the middles of `count` equal parts of it, upright, without bars, square pixels."""
+    times = {n: [_part(span, part, count) for part in range(count)] for n, span in enumerate(spans)}
+    wanted = sorted((pts, number) for number, taken_at in times.items() for pts in taken_at)
+    taken: dict[int, list[NDArray[np.uint8]]] = {number: [] for number in times}
+    opened = open_source(file)
+    with opened.container:
+        for pts, frame in opened.frames():
+            picture: NDArray[np.uint8] | None = None
+            while wanted and pts >= wanted[0][0]:
+                number = wanted.pop(0)[1]
+                picture = upright(as_bytes(frame, "rgb24"), opened.rotation) if picture is None else picture
+                sar = float(1 / opened.sar if opened.rotation % 180 else opened.sar)
+                taken[number].append(_cropped(picture, spans[number], sar))
+                if len(taken[number]) == count:
+                    yield spans[number], taken.pop(number)
+            if not wanted:
+                return
+
+
+def _part(span: Mapping[str, Any], part: int, count: int) -> int:
+    return int(span["start_pts"] + (2 * part + 1) * (span["stop_pts"] - span["start_pts"]) // (2 * count))
+
+
+def _cropped(picture: NDArray[np.uint8], span: Mapping[str, Any], sar: float) -> NDArray[np.uint8]:
+    x, y, width, height = _box(span)
+    shown = np.ascontiguousarray(picture[y : y + height, x : x + width])
+    if sar == 1:
+        return shown
+    return np.asarray(Image.fromarray(shown).resize((max(1, round(width * sar)), height), Image.Resampling.BICUBIC))
+
+
+def _box(span: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(int(span[f"crop_{part}"]) for part in "xywh")

@@ -1,0 +1,1 @@
+"""Shot detectors, one file each: the file's name is what `data.shots.detector` is set to."""

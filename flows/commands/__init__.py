@@ -1,0 +1,1 @@
+"""What the commands over the tables print and do; a file each."""

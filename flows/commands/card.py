@@ -1,0 +1,36 @@
+"""`vidgen card`: the data card as a file."""
+
+from pathlib import Path
+
+from data_prep.card import card
+from data_prep.settings import DataSettings
+from data_prep.tables import Tables
+from flows.home import Home
+from flows.spec import last_spec
+from vidgen_core.errors import VidgenError
+
+__all__ = ["write_card"]
+
+
+def write_card(home: Home, out: Path, settings: DataSettings, videos: Path | None) -> str:
+    """Write the page; where it is.
+
+    Args:
+        home: Whose data.
+        out: An .html file.
+        settings: The thresholds to draw.
+        videos: Where the videos are; those of the latest prepare if not given and still there.
+
+    Raises:
+        VidgenError: The file cannot be written, or nothing was prepared.
+
+    """
+    if out.suffix.lower() not in (".html", ".htm") or not out.absolute().parent.is_dir():
+        raise VidgenError(
+            "A card cannot be written there", got=str(out), allowed="an .html file in a folder that exists"
+        )
+    spec = last_spec(home, "prepare")
+    where = videos or spec.videos
+    facts = {"recipe": spec.recipe.name, "videos": str(where), "home": str(home.root)}
+    out.write_text(card(Tables(home.tables_dir), settings, where if where.is_dir() else None, facts))
+    return str(out)

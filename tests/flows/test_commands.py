@@ -1,0 +1,119 @@
+"""The commands over the tables as a user meets them: what they print, their exit codes, no tracebacks."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_prep.lineage import find
+from data_prep.prepare import prepare
+from data_prep.samples import make
+from data_prep.tables import Tables
+from flows.commands.forget import forget_source
+from flows.commands.lineage import seen_by
+from flows.home import Home
+from flows.recipes.recipe import load
+from flows.spec import Spec
+from flows.stage import write_value
+
+ROOT = Path(__file__).parents[2]
+
+
+class InProcess:
+    def map(self, function, items, *, deadline_s=0.0):
+        for item in items:
+            yield item, function(item)
+
+
+def vidgen(*arguments, code=0):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, input="n\n")
+    assert "Traceback" not in result.stderr, result.stderr
+    assert result.returncode == code, result.stderr
+    return result.stdout if code == 0 else " ".join(result.stderr.split())
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A home as `vidgen prepare` leaves it, without the seconds that its server takes to start."""
+    root = tmp_path_factory.mktemp("commands")
+    make(root / "videos", count=3, seed=3)
+    (root / "videos" / "broken.mp4").write_bytes(b"nothing")
+    home, recipe = Home.open(root / "home"), load("shapes.tiny", ["data.select.min_motion=0.8"])
+    spec = Spec(stage="prepare", recipe=recipe, videos=root / "videos", home_dir=home.root)
+    write_value(spec.spec_file, spec)
+    tables = Tables(home.tables_dir)
+    prepare(spec.videos, tables, recipe.data, InProcess())
+    release = tables.release(["clips"])
+    write_value(home.releases_dir / f"{release.digest}.json", release)
+    return home, tables, spec
+
+
+def test_every_command_tells_what_is_there(prepared, tmp_path):
+    home, tables, spec = prepared
+    at = ("--home", home.root)
+    plan = vidgen("plan", "prepare", "--recipe", "shapes.tiny", "--videos", spec.videos, *at, "--json")
+    assert [step["name"] for step in json.loads(plan)["steps"]] == ["analyze", "decide", "cut"]
+    dropped = tables.query("select clip_id, message from rejects where reason = 'min_motion' limit 1").to_pylist()[0]
+    told = vidgen("explain", dropped["clip_id"], *at)
+    assert f"dropped by {dropped['message']}" in told
+    loose = json.loads(vidgen("explain", dropped["clip_id"], *at, "--set", "data.select.min_motion=0", "--json"))
+    assert loose["dropped_by"] is None
+    assert loose["reject"]["reason"] == "min_motion"
+    assert json.loads(vidgen("query", "select count(*) n from clips", *at, "--format", "json"))[0]["n"] > 0
+    assert vidgen("query", "select 1 as one, 'a,b' as two", *at, "--format", "csv") == 'one,two\n1,"a,b"\n'
+    page = tmp_path / "card.html"
+    assert vidgen("card", *at, "--out", page).strip() == str(page)
+    assert "min_motion" in page.read_text()
+
+
+def test_mistakes_get_a_sentence_and_exit_code_2(prepared, tmp_path):
+    home = prepared[0]
+    at = ("--home", home.root)
+    assert "changes nothing" in vidgen("query", "drop table clips", *at, code=2)
+    assert "changes nothing" in vidgen("query", "copy clips to '/tmp/clips.csv'", *at, code=2)
+    assert "disabled by configuration" in vidgen("query", "select * from read_text('/etc/hostname')", *at, code=2)
+    assert "Tables: captions, clips" in vidgen("query", "select * from clip", *at, code=2)
+    assert "Did you mean 'csv'" in vidgen("query", "select 1", *at, "--format", "csvv", code=2)
+    assert "Did you mean 'broken.mp4'" in vidgen("explain", "brokn.mp4", *at, code=2)
+    assert "not_a_video (1)" in vidgen("retry", *at, "--reason", "crashed", code=2)
+    assert "an .html file" in vidgen("card", *at, "--out", tmp_path / "card.pdf", code=2)
+    assert "run vidgen prepare there first" in vidgen("retry", "--home", tmp_path / "new", code=2)
+
+
+def test_forget_asks_first_and_names_the_versions_that_learned_from_it(prepared):
+    home, tables, _ = prepared
+    from vidgen_core.registry.tracking import client
+
+    (release,) = (file.stem for file in home.releases_dir.glob("*.json"))
+    store = client(home.mlflow_uri)
+    store.create_registered_model("shapes")
+    for tag in (release, "another"):
+        store.create_model_version("shapes", "somewhere", tags={"vidgen.release": tag})
+    store.set_registered_model_alias("shapes", "champion", "1")
+    uri = tables.query("select any_value(uri) uri from spans join clips using (clip_id)")["uri"][0].as_py()
+    rows = len(tables.read("clips"))
+    assert "Nothing was removed" in forget_source(home, uri, sure=lambda what: uri not in what)
+    assert len(tables.read("clips")) == rows
+    told = vidgen("forget", uri, "--home", home.root, "--yes")
+    assert "Learned from it: shapes version 1 @champion" in told
+    assert "version 2" not in told
+    assert len(tables.read("clips")) < rows
+    assert seen_by(home, find(tables, uri)).versions == ["shapes version 1 @champion"]
+
+
+@pytest.mark.slow
+def test_a_loss_budget_has_its_own_exit_code_and_a_retry_its_count(tmp_path):
+    make(tmp_path / "videos", count=2, seed=3)
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"nothing")
+    line = ("prepare", "--recipe", "shapes.tiny", "--videos", tmp_path / "videos", "--home", tmp_path / "home")
+    told = vidgen(*line, "--set", "data.loss_budget=0.1", code=3)
+    assert "1 of 3 sources were lost to errors" in told
+    assert len(Tables(tmp_path / "home" / "tables").read("clips")) > 0
+    vidgen("retry", "--home", tmp_path / "home", code=3)
+    vidgen(*line)
+    assert "broken.mp4: not_a_video after 3 attempts" in vidgen("retry", "--home", tmp_path / "home")
