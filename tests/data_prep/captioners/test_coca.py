@@ -177,7 +177,8 @@ def test_only_clips_without_a_caption_are_captioned_and_only_once(checkpoint, tm
     assert again.ran == []
     other = Here()
     prepare(videos, tables, settings.model_copy(update={"captioner": checkpoint(1)}), other)
-    assert other.ran == ["_answer_all"] * passes
+    assert set(other.ran) == {"_answer_all"}
+    assert len(other.ran) >= len(silent)
     assert {row["clip_id"] for row in tables.read("captions").to_pylist()} == said.keys()
 
 
