@@ -131,10 +131,10 @@ class _Rehearsal(Workshop):
 
     passes: list[_Pass] = field(default_factory=list)
 
-    def run(self, units: Sequence[Unit], work: object, names: Sequence[str]) -> None:  # noqa: ARG002
+    def run(self, units: Sequence[Unit], work: object, names: Sequence[str], *, adopt: bool = False) -> None:  # noqa: ARG002
         """Note the units that would be done, and hide what would leave."""
         have, wanted = self.tables.committed(names[-1]), {unit.key for unit in units}
-        todo = tuple(unit for unit in units if unit.key not in have)
+        todo = tuple(u for u in units if u.key not in have and not (adopt and self.written(u, names)))
         self.passes.append(_Pass(names[-1], tuple(units), todo, frozenset(have - wanted), self.tables))
         for name in names:
             self.tables.commit(name, pa.schema([]), [], drop=self.tables.committed(name) - (wanted & have))

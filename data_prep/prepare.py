@@ -158,7 +158,7 @@ def bring(
     unique = {key: source for key, source in reversed(first.items()) if key not in gone}
     units = analysis_units(list(unique.values()), settings, losses.tries(tables, "analyze"))
     work = partial(_analyze_unit, tables=tables, settings=settings)
-    shop.run(units, work, _ANALYZED)
+    shop.run(units, work, _ANALYZED, adopt=True)
     seconds.lap("sources committed")
     score(tables.read("spans"), unique, shop, settings.scores)
     seconds.lap("spans")

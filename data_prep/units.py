@@ -64,10 +64,18 @@ class Workshop:
     decoded: Counter[str] = field(default_factory=Counter)
     looks: bool = False
 
-    def run(self, units: Sequence[Unit], work: Callable[[Unit], dict[str, Part]], names: Sequence[str]) -> None:
+    def run(
+        self,
+        units: Sequence[Unit],
+        work: Callable[[Unit], dict[str, Part]],
+        names: Sequence[str],
+        *,
+        adopt: bool = False,
+    ) -> None:
         """Do the units that the last of the tables does not have; drop what no unit wants first.
 
-        The last table is committed last: a unit that is in it is in all of them.
+        The last table is committed last: a unit that is in it is in all of them. With `adopt`, a unit whose files a
+        killed run wrote and did not commit is not done again: its key says what is in them.
         """
         wanted = {unit.key for unit in units}
         have = self.tables.committed(names[-1])
@@ -75,7 +83,10 @@ class Workshop:
         kept = (wanted & have).union(*(unit.replaces for unit in todo))
         for name in reversed(names):
             self.tables.commit(name, _schema(name), [], drop=self.tables.committed(name) - kept)
-        finished: list[tuple[Unit, dict[str, Part]]] = []
+        finished = [(unit, parts) for unit in todo if adopt and (parts := self.written(unit, names))]
+        there = {unit.key for unit, _ in finished}
+        todo = [unit for unit in todo if unit.key not in there]
+        before = len(have & wanted) + len(there)
         for done, (unit, result) in enumerate(self.runner.map(work, todo, deadline_s=self.deadline_s), start=1):
             if isinstance(result, Failure):
                 rows = {"dead": [dead_row(unit.source, result.reason, result.message, result.attempts + unit.tries)]}
@@ -87,8 +98,15 @@ class Workshop:
             if len(finished) >= _COMMIT_EVERY_UNITS:
                 self._commit(names, finished)
                 finished = []
-            self.progress(len(have & wanted) + done, len(units))
+            self.progress(before + done, len(units))
         self._commit(names, finished)
+
+    def written(self, unit: Unit, names: Sequence[str]) -> dict[str, Part]:
+        """The unit's files, each of which is whole or not there; {} unless all are there."""
+        files = {name: self.tables.part_file(name, unit.key) for name in names}
+        if not all(file.exists() for file in files.values()):
+            return {}
+        return {name: Part(unit.key, file, pq.read_metadata(file).num_rows) for name, file in files.items()}
 
     def _commit(self, names: Sequence[str], finished: Sequence[tuple[Unit, dict[str, Part]]]) -> None:
         replaced = {key for unit, _ in finished for key in unit.replaces}
