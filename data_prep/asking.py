@@ -19,17 +19,18 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 
 from data_prep.captioners._contract import Captioner, CaptionerSettings
-from data_prep.decode import Undecodable
+from data_prep.decode import Undecodable, take_decoded
 from data_prep.ledger import Row
 from data_prep.run import Failure
 from data_prep.stills import stills
 from data_prep.units import Unit, Workshop
 from vidgen_core import discovery
 
-__all__ = ["Seen", "Span", "Work", "in_threads", "module", "over_clips"]
+__all__ = ["GENERATED", "Seen", "Span", "Work", "in_threads", "module", "over_clips"]
 
 Span = dict[str, Any]
 Seen = tuple[Span, Sequence[bytes]]  # a span and its pictures
+GENERATED = "generated_captions"
 _TOGETHER = 8
 _CLIP_S = 10.0
 _SPOOL = pa.schema([("clip_id", pa.string()), ("pictures", pa.list_(pa.binary()))])
@@ -145,11 +146,16 @@ def _by_workers(units: Sequence[Unit], work: Work, shop: Workshop, settings: Cap
     deadline_s = shop.deadline_s + _CLIP_S * max(len(unit.spans) for unit in units)
     there = partial(_answer_all, work=work, settings=settings)
     for unit, result in shop.runner.map(there, units, deadline_s=deadline_s):
-        yield _lost(unit, work, result.message) if isinstance(result, Failure) else result
+        if isinstance(result, Failure):
+            yield _lost(unit, work, result.message)
+            continue
+        rows, decoded = result
+        shop.decoded[GENERATED] += decoded
+        yield rows
 
 
-def _answer_all(unit: Unit, *, work: Work, settings: CaptionerSettings) -> list[Row]:
-    """In a worker: rows for a unit."""
+def _answer_all(unit: Unit, *, work: Work, settings: CaptionerSettings) -> tuple[list[Row], int]:
+    """In a worker: rows for a unit, and how many frames were decoded for them."""
     captioner, message = _opened(settings.model_dump_json()), _GONE
     rows: list[Row] = []
     unseen = {span["clip_id"]: span for span in unit.spans}
@@ -161,7 +167,7 @@ def _answer_all(unit: Unit, *, work: Work, settings: CaptionerSettings) -> list[
                 del unseen[span["clip_id"]]
     except Undecodable as error:
         message = error.message
-    return rows + _lost(unit._replace(spans=tuple(unseen.values())), work, message)
+    return rows + _lost(unit._replace(spans=tuple(unseen.values())), work, message), take_decoded()
 
 
 @lru_cache(maxsize=1)
@@ -197,7 +203,8 @@ def _spooled(
         if isinstance(result, Failure):
             yield _lost(unit, work, result.message)
             continue
-        file, message = result
+        file, message, decoded = result
+        shop.decoded[GENERATED] += decoded
         spans = {span["clip_id"]: span for span in unit.spans}
         with pa.OSFile(str(file)) as stream, pa.ipc.open_stream(stream) as batches:
             for batch in batches:
@@ -207,8 +214,8 @@ def _spooled(
             yield _lost(unit._replace(spans=tuple(spans.values())), work, message)
 
 
-def _spool(unit: Unit, *, folder: Path, settings: CaptionerSettings) -> tuple[Path, str]:
-    """In a worker: the pictures of a unit into a file, and why there are no others."""
+def _spool(unit: Unit, *, folder: Path, settings: CaptionerSettings) -> tuple[Path, str, int]:
+    """In a worker: the pictures of a unit into a file, why there are no others, and how many frames were decoded."""
     file, message = folder / f"{unit.key}.arrow", _GONE
     with pa.OSFile(str(file), "wb") as stream, pa.ipc.new_stream(stream, _SPOOL) as out:
         try:
@@ -216,4 +223,4 @@ def _spool(unit: Unit, *, folder: Path, settings: CaptionerSettings) -> tuple[Pa
                 out.write_batch(pa.record_batch([[span["clip_id"]], [pictures]], schema=_SPOOL))
         except Undecodable as error:
             message = error.message
-    return file, message
+    return file, message, take_decoded()

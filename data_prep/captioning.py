@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from data_prep import stills
-from data_prep.asking import Seen, Work, module, over_clips
+from data_prep.asking import GENERATED, Seen, Work, module, over_clips
 from data_prep.caption_alarms import Watch, checks, ring
 from data_prep.captioners._contract import Asked, Captioner, CaptionerSettings, Said
 from data_prep.ledger import Ledger, Row
@@ -22,7 +22,6 @@ from vidgen_core import digests
 
 __all__ = ["GENERATED", "Captioned", "by_source", "caption_spans", "expected", "try_out"]
 
-GENERATED = "generated_captions"
 _PLACE = ("start_pts", "stop_pts", "crop_x", "crop_y", "crop_w", "crop_h")
 _FAILED = {"status": "failed"}
 _ASSUMED = {"caption": "to come", "origin": "", "model": "", "prompt_digest": "", "status": "ok"}

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from data_prep import losses, shots
 from data_prep.analyze import analyze
-from data_prep.captioning import Captioned, caption_spans, try_out
+from data_prep.captioning import GENERATED, Captioned, caption_spans, try_out
 from data_prep.captions import read_sidecar
 from data_prep.cutting import cut_all, with_media_keys
 from data_prep.decode import Undecodable
@@ -26,6 +26,7 @@ from data_prep.duplicates import fingerprint
 from data_prep.duplicates.matches import Pair
 from data_prep.duplicates.resolve import fail_on_leaks
 from data_prep.duplicates.resolve import resolve as resolve_copies
+from data_prep.duplicates.semantic import EMBEDDINGS
 from data_prep.run import Runner
 from data_prep.score_settings import ScoreSettings
 from data_prep.scoring import SCORES, check_rules, score_spans, with_scores, without_weights
@@ -43,7 +44,7 @@ DATA_TABLES = ("sources", "spans", "clips", "captions", "rejects")
 _ANALYSIS_VERSION = 3
 _ANALYZED = ("dead", "spans", "fingerprints", "sources")
 # The passes that decode sources, by the table that they fill.
-_PASSES = {"sources": "analyze", SCORES: "score", "clips": "cut"}
+_PASSES = {"sources": "analyze", SCORES: "score", EMBEDDINGS: "embed", GENERATED: "caption", "clips": "cut"}
 Captioning = Callable[[Sequence[dict[str, Any]], Mapping[str, Source], Workshop, CaptionerSettings], Captioned]
 Scoring = Callable[[pa.Table, Mapping[str, Source], Workshop, ScoreSettings], None]
 

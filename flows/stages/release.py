@@ -50,7 +50,7 @@ def _page(spec: Spec, evaluation: Evaluation, version: Version, decision: Decisi
         title=f"{version.name} version {version.version}",
         promoted=decision.promoted,
         reasons=decision.reasons,
-        funnel=[(row.name, row.count or 0) for row in results["prepare"].rows],
+        funnel=[(row.name, row.count) for row in results["prepare"].rows if row.count is not None],
         rejects=facts["prepare"]["reasons"],
         histories={name: History.read(Path(file)) for name, file in histories.items() if file},
         evaluation=evaluation,
@@ -69,6 +69,6 @@ def _page(spec: Spec, evaluation: Evaluation, version: Version, decision: Decisi
         held_out=facts["evaluate"]["held_out"],
         wanted=spec.recipe.gate.wanted,
         seconds={stage: result.seconds for stage, result in results.items()},
-        notes=facts["train"]["notes"],
+        notes=[*(row.note for row in results["prepare"].rows if row.count is None), *facts["train"]["notes"]],
         recipe=spec.recipe.model_dump_json(indent=2),
     )

@@ -35,6 +35,7 @@ FUNNEL = {
     "sources committed": ("Sources kept", "files that decode to pictures"),
     "sources rejected": ("Sources rejected", "files that do not, or that are copies"),
     "spans": ("Candidate clips", "stretches of one shot, as long as a clip"),
+    "duplicate groups": ("Groups of copies", "files that show the same footage; the best is kept"),
     "captioned spans": ("Captioned", "candidates that the captioner described"),
     "spans dropped": ("Candidates dropped", "stopped by a rule"),
     "clips": ("Clips", "kept, cut and stored"),

@@ -158,7 +158,9 @@ def test_only_clips_without_a_caption_are_captioned_and_only_once(checkpoint, tm
     tables = Tables(tmp_path / "tables")
     settings = DataSettings(captioner=checkpoint(0))
     runner = Here()
-    prepare(videos, tables, settings, runner)
+    decoded = prepare(videos, tables, settings, runner).decoded_per_source_frame
+    assert 0 < decoded["caption"] <= 2  # captions, and the comparison
+    assert 0 < decoded["cut"] <= 1
     passes = 2 * len(silent)  # captions, and the comparison
     assert runner.ran.count("_answer_all") == passes
     said = {row["clip_id"]: row for row in tables.read("captions").to_pylist()}

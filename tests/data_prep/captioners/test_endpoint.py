@@ -258,10 +258,14 @@ def test_whatever_a_server_answers_is_an_answer_or_a_reason(value, status):
         try:
             answer = _answer(response, content)
         except NoAnswer as reason:
+            assert reason.message
             pa.array([reason.message], pa.string())
         else:
+            assert json.loads(content)["choices"]
             pa.array([answer.text, answer.model, answer.refusal], pa.string())
-        pa.array([CHAT._refused(response, content).message], pa.string())
+        refused = CHAT._refused(response, content)
+        assert str(status) in refused.message
+        pa.array([refused.message], pa.string())
 
 
 def test_a_server_that_died_ends_the_run_instead_of_failing_every_clip(server, opened, asked):
