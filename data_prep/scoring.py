@@ -5,24 +5,21 @@ model alone, and what is there of the others stays. One pass over a source serve
 A decision looks for them beside the columns of `spans`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
-from PIL import Image
 
-from data_prep.decode import as_bytes, open_source, upright
 from data_prep.run import Failure
 from data_prep.score_settings import ScoreSettings
 from data_prep.scorers._weights import Scorer
 from data_prep.select import Select
 from data_prep.sources import Source
+from data_prep.stills import box, pictures
 from data_prep.tables import SCHEMAS, Part, Tables
 from data_prep.units import Workshop, write
 from vidgen_core import digests, discovery
@@ -32,7 +29,7 @@ __all__ = ["SCORES", "Task", "check_rules", "missing", "score_spans", "with_scor
 
 SCORES = "scores"
 _SCORERS = "data_prep.scorers"
-_VERSION = 1
+_VERSION = 2
 _COMMIT_EVERY_SOURCES = 16
 Span = dict[str, Any]
 
@@ -142,17 +139,18 @@ def _by_source(spans: Sequence[Span]) -> dict[str, list[Span]]:
 
 def _key(name: str, made_by: str, spans: Sequence[Span]) -> str:
     reads_caption = _scorer(name).READS_CAPTION
-    seen = [(span["clip_id"], *_box(span), span["caption"] if reads_caption else "") for span in spans]
+    seen = [(span["clip_id"], *box(span), span["caption"] if reads_caption else "") for span in spans]
     return digests.of_value([made_by, spans[0]["source_id"], seen], 32)
 
 
 def _score_source(task: Task, *, tables: Tables, settings: ScoreSettings) -> list[Part]:
     scorers = {name: _opened(name, settings) for name in task.keys}
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in scorers}
-    for span, pictures in _stills(task.source.file, task.spans, settings.stills):
+    for span, shown in pictures(task.source.file, task.spans, frames=settings.stills):
+        seen = [np.asarray(picture.image()) for picture in shown]
         for name, scorer in scorers.items():
             named = {"clip_id": span["clip_id"], "source_id": span["source_id"], "scorer": name}
-            scores = scorer.score(pictures, span["caption"])
+            scores = scorer.score(seen, span["caption"])
             rows[name] += [{**named, "score": column, "value": value} for column, value in scores.items()]
     return [write(tables, SCORES, key, rows[name]) for name, key in task.keys.items()]
 
@@ -162,39 +160,3 @@ def _opened(name: str, settings: ScoreSettings) -> Scorer:
     """Weights are read once in a process."""
     scorer: Scorer = _scorer(name).open_scorer(settings)
     return scorer
-
-
-def _stills(file: Path, spans: Sequence[Span], count: int) -> Iterator[tuple[Span, list[NDArray[np.uint8]]]]:
-    """Each span with pictures from the middles of `count` equal parts of it, upright, without bars, square pixels."""
-    times = {n: [_part(span, part, count) for part in range(count)] for n, span in enumerate(spans)}
-    wanted = sorted((pts, number) for number, taken_at in times.items() for pts in taken_at)
-    taken: dict[int, list[NDArray[np.uint8]]] = {number: [] for number in times}
-    opened = open_source(file)
-    with opened.container:
-        for pts, frame in opened.frames():
-            picture: NDArray[np.uint8] | None = None
-            while wanted and pts >= wanted[0][0]:
-                number = wanted.pop(0)[1]
-                picture = upright(as_bytes(frame, "rgb24"), opened.rotation) if picture is None else picture
-                sar = float(1 / opened.sar if opened.rotation % 180 else opened.sar)
-                taken[number].append(_cropped(picture, spans[number], sar))
-                if len(taken[number]) == count:
-                    yield spans[number], taken.pop(number)
-            if not wanted:
-                return
-
-
-def _part(span: Mapping[str, Any], part: int, count: int) -> int:
-    return int(span["start_pts"] + (2 * part + 1) * (span["stop_pts"] - span["start_pts"]) // (2 * count))
-
-
-def _cropped(picture: NDArray[np.uint8], span: Mapping[str, Any], sar: float) -> NDArray[np.uint8]:
-    x, y, width, height = _box(span)
-    shown = np.ascontiguousarray(picture[y : y + height, x : x + width])
-    if sar == 1:
-        return shown
-    return np.asarray(Image.fromarray(shown).resize((max(1, round(width * sar)), height), Image.Resampling.BICUBIC))
-
-
-def _box(span: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(int(span[f"crop_{part}"]) for part in "xywh")

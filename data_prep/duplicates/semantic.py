@@ -5,28 +5,26 @@ model and its weights, so another threshold computes none. Radford et al. 2021, 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.captioning import by_source
-from data_prep.decode import as_bytes, open_source, upright
 from data_prep.duplicates.groups import Copied, Span
 from data_prep.duplicates.matches import Pair
 from data_prep.duplicates.settings import SemanticSettings
 from data_prep.sources import Source
+from data_prep.stills import box, pictures
 from data_prep.tables import Part, Tables
 from data_prep.units import Unit, Workshop, write
 from vidgen_core import digests
-from vidgen_core.errors import VidgenError, did_you_mean
 
 __all__ = ["EMBEDDINGS", "drop_alike", "embed"]
 
 EMBEDDINGS = "picture_embeddings"
-_VERSION = 1
+_VERSION = 2
 _ROWS_AT_ONCE = 1024
 
 
@@ -43,7 +41,7 @@ def embed(
     made_by = [_VERSION, settings.model, digests.of_file(file) if file.is_file() else settings.weights]
     units = []
     for source_id, some in by_source(spans).items():
-        key = digests.of_value([made_by, [(span["clip_id"], *_box(span)) for span in some]], 32)
+        key = digests.of_value([made_by, [(span["clip_id"], *box(span)) for span in some]], 32)
         units.append(Unit(key, sources[source_id], tuple(some)))
     shop.run(units, partial(_embed_unit, tables=shop.tables, settings=settings), (EMBEDDINGS,))
     rows = shop.tables.read(EMBEDDINGS).to_pylist()
@@ -89,62 +87,12 @@ def _alike(
 
 
 def _embed_unit(unit: Unit, *, tables: Tables, settings: SemanticSettings) -> dict[str, Part]:
-    import torch
-    from PIL import Image
+    from data_prep.clip_models import open_clip_model
 
-    model, transform = _opened(settings)
+    clip = open_clip_model(settings.model, settings.weights)
     rows = []
-    for span, picture in _middles(unit.source.file, unit.spans):
-        with torch.inference_mode():
-            vector = model.encode_image(transform(Image.fromarray(picture))[None], normalize=True)[0]
-        rows.append({"clip_id": span["clip_id"], "source_id": span["source_id"],
-                     "embedding": vector.float().numpy().astype("<f4").tobytes()})  # fmt: skip
+    for span, (picture,) in pictures(unit.source.file, unit.spans, frames=1):
+        vector = clip.pictures([np.asarray(picture.image())])[0]
+        unit_vector = (vector / np.linalg.norm(vector)).astype("<f4")
+        rows.append({"clip_id": span["clip_id"], "source_id": span["source_id"], "embedding": unit_vector.tobytes()})
     return {EMBEDDINGS: write(tables, EMBEDDINGS, unit.key, rows)}
-
-
-@lru_cache(maxsize=1)
-def _opened(settings: SemanticSettings) -> tuple[Any, Any]:
-    """Model and transform; weights are read once in a process."""
-    try:
-        import open_clip
-    except ImportError as error:
-        move = "Install it with: pip install 'vidgen[captions]'"
-        raise VidgenError("Semantic duplicates need open_clip", move=move) from error
-    known = open_clip.list_models()
-    if settings.model not in known:
-        raise VidgenError(f"open_clip has no model {settings.model!r}", move=did_you_mean(settings.model, known))
-    try:
-        model, _, transform = open_clip.create_model_and_transforms(
-            settings.model, pretrained=settings.weights, load_weights=True
-        )
-    except Exception as error:
-        raise VidgenError(
-            f"These weights cannot be read as a {settings.model}: {str(error).splitlines()[0][:200]}",
-            got=settings.weights,
-            allowed="a checkpoint file of that model, or one of open_clip.list_pretrained()",
-            move="Set data.duplicates.semantic.weights and data.duplicates.semantic.model to ones that belong together",
-        ) from error
-    return model.eval(), transform
-
-
-def _middles(file: Path, spans: Sequence[Span]) -> Iterator[tuple[Span, NDArray[np.uint8]]]:
-    """Each span with the picture in its middle, in one sequential pass."""
-    waiting = sorted(spans, key=_middle)
-    opened = open_source(file)
-    with opened.container:
-        for pts, frame in opened.frames():
-            while waiting and pts >= _middle(waiting[0]):
-                span = waiting.pop(0)
-                x, y, width, height = _box(span)
-                picture = upright(as_bytes(frame, "rgb24"), opened.rotation)[y : y + height, x : x + width]
-                yield span, np.ascontiguousarray(picture)
-            if not waiting:
-                return
-
-
-def _middle(span: Mapping[str, Any]) -> int:
-    return int(span["start_pts"] + span["stop_pts"]) // 2
-
-
-def _box(span: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(int(span[f"crop_{part}"]) for part in "xywh")

@@ -1,6 +1,6 @@
 """Files of weights: their digests, and heads on embeddings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -8,10 +8,21 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.score_settings import ClipHeadSettings
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 
-__all__ = ["Head", "Scorer", "Stills", "file_digest", "named_digest", "read_logistic", "read_regressor"]
+__all__ = [
+    "ClipHead",
+    "Head",
+    "Scorer",
+    "Stills",
+    "file_digest",
+    "head_digest",
+    "named_digest",
+    "read_logistic",
+    "read_regressor",
+]
 
 Stills = Sequence[NDArray[np.uint8]]
 
@@ -47,6 +58,39 @@ class Head(NamedTuple):
         for weight, bias in self.layers:
             values = values @ weight.T + bias
         return values[:, 0]
+
+
+def head_digest(scorer: str, settings: ClipHeadSettings) -> str:
+    """Of a head and the model below it."""
+    own = [file_digest(settings.weights, scorer), settings.model, named_digest(settings.backbone)]
+    return digests.of_value(own)
+
+
+class ClipHead:
+    """A head and the CLIP below it.
+
+    Args:
+        settings: Where they are.
+        read: Reads the head's file.
+
+    Raises:
+        VidgenError: One of them cannot be read.
+
+    """
+
+    def __init__(self, settings: ClipHeadSettings, read: Callable[[str], Head]) -> None:
+        from data_prep.clip_models import open_clip_model
+
+        self._clip, self._head = open_clip_model(settings.model, settings.backbone), read(settings.weights)
+
+    def of_units(self, stills: Stills) -> NDArray[np.float32]:
+        """The head's values of embeddings of length one [N]."""
+        embeddings = self._clip.pictures(stills)
+        return self._head(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
+
+    def probabilities(self, stills: Stills) -> NDArray[np.float64]:
+        """The logistic function of its values of embeddings as the model gives them [N]."""
+        return 1 / (1 + np.exp(-self._head(self._clip.pictures(stills)).astype(np.float64)))
 
 
 def named_digest(name: str) -> str:

@@ -4,11 +4,8 @@ Both of LAION's kinds of head are read: the linear ones, and the one with layers
 take embeddings of length one; the scale is about 1 to 10.
 """
 
-import numpy as np
-
 from data_prep.score_settings import ScoreSettings
-from data_prep.scorers._weights import Scorer, Stills, file_digest, named_digest, read_regressor
-from vidgen_core import digests
+from data_prep.scorers._weights import ClipHead, Scorer, Stills, head_digest, read_regressor
 
 __all__ = ["READS_CAPTION", "VERSION", "WRITES", "Aesthetic", "digest", "open_scorer"]
 
@@ -19,8 +16,7 @@ READS_CAPTION = False
 
 def digest(settings: ScoreSettings) -> str:
     """Of the head and the model below it."""
-    own = settings.aesthetic
-    return digests.of_value([file_digest(own.weights, "aesthetic"), own.model, named_digest(own.backbone)])
+    return head_digest("aesthetic", settings.aesthetic)
 
 
 def open_scorer(settings: ScoreSettings) -> Scorer:
@@ -30,20 +26,15 @@ def open_scorer(settings: ScoreSettings) -> Scorer:
         VidgenError: One of them cannot be read.
 
     """
-    return Aesthetic(settings)
+    return Aesthetic(ClipHead(settings.aesthetic, read_regressor))
 
 
 class Aesthetic:
     """Mean over the stills."""
 
-    def __init__(self, settings: ScoreSettings) -> None:
-        from data_prep.scorers._clip import open_clip_model
-
-        own = settings.aesthetic
-        self._clip, self._head = open_clip_model(own.model, own.backbone), read_regressor(own.weights)
+    def __init__(self, head: ClipHead) -> None:
+        self._head = head
 
     def score(self, stills: Stills, caption: str) -> dict[str, float | None]:  # noqa: ARG002
         """See `Scorer`."""
-        embeddings = self._clip.pictures(stills)
-        unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-        return {"aesthetic": float(self._head(unit).mean())}
+        return {"aesthetic": float(self._head.of_units(stills).mean())}

@@ -37,7 +37,7 @@ class TextVideoMatch:
     """Cosine of the caption with the stills, -1 to 1; null without a caption."""
 
     def __init__(self, settings: ScoreSettings) -> None:
-        from data_prep.scorers._clip import open_clip_model
+        from data_prep.clip_models import open_clip_model
 
         self._clip = open_clip_model(settings.text_video_match.model, settings.text_video_match.weights)
 

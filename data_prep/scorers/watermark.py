@@ -3,11 +3,8 @@
 The head takes embeddings as the model gives them, without making their length one; the mean over the stills counts.
 """
 
-import numpy as np
-
 from data_prep.score_settings import ScoreSettings
-from data_prep.scorers._weights import Scorer, Stills, file_digest, named_digest, read_logistic
-from vidgen_core import digests
+from data_prep.scorers._weights import ClipHead, Scorer, Stills, head_digest, read_logistic
 
 __all__ = ["READS_CAPTION", "VERSION", "WRITES", "Watermark", "digest", "open_scorer"]
 
@@ -18,8 +15,7 @@ READS_CAPTION = False
 
 def digest(settings: ScoreSettings) -> str:
     """Of the head and the model below it."""
-    own = settings.watermark
-    return digests.of_value([file_digest(own.weights, "watermark"), own.model, named_digest(own.backbone)])
+    return head_digest("watermark", settings.watermark)
 
 
 def open_scorer(settings: ScoreSettings) -> Scorer:
@@ -29,19 +25,15 @@ def open_scorer(settings: ScoreSettings) -> Scorer:
         VidgenError: One of them cannot be read.
 
     """
-    return Watermark(settings)
+    return Watermark(ClipHead(settings.watermark, read_logistic))
 
 
 class Watermark:
     """Probability, 0 to 1."""
 
-    def __init__(self, settings: ScoreSettings) -> None:
-        from data_prep.scorers._clip import open_clip_model
-
-        own = settings.watermark
-        self._clip, self._head = open_clip_model(own.model, own.backbone), read_logistic(own.weights)
+    def __init__(self, head: ClipHead) -> None:
+        self._head = head
 
     def score(self, stills: Stills, caption: str) -> dict[str, float | None]:  # noqa: ARG002
         """See `Scorer`."""
-        logits = self._head(self._clip.pictures(stills)).astype(np.float64)
-        return {"watermark": float((1 / (1 + np.exp(-logits))).mean())}
+        return {"watermark": float(self._head.probabilities(stills).mean())}

@@ -47,7 +47,7 @@ def open_clip_model(model: str, weights: str) -> Clip:
         import open_clip
     except ImportError as error:
         move = "Install it with: pip install 'vidgen[scores]'"
-        raise VidgenError("Scores by CLIP need open_clip", move=move) from error
+        raise VidgenError("A CLIP model needs open_clip", move=move) from error
     known = open_clip.list_models()
     if model not in known:
         raise VidgenError(f"open_clip has no model {model!r}", move=did_you_mean(model, known))
@@ -58,6 +58,6 @@ def open_clip_model(model: str, weights: str) -> Clip:
             f"These weights cannot be read as a {model}: {str(error).splitlines()[0][:200]}",
             got=weights,
             allowed="a checkpoint file of that model, or one of open_clip.list_pretrained()",
-            move="Set the score's model and weights (for a head: backbone) to ones that belong together",
+            move="Set the model and its weights (for a head: the backbone) to ones that belong together",
         ) from error
     return Clip(opened.eval(), transform, open_clip.get_tokenizer(model))
