@@ -14,6 +14,7 @@ from data_prep.select import RULES, Select, judge
 from data_prep.settings import DataSettings
 from data_prep.tables import Tables
 from data_prep.what_if import studies
+from tests.data_prep.runners import InProcess
 from vidgen_core.errors import VidgenError
 
 OFF = dict.fromkeys(rule.name for rule in RULES)
@@ -68,12 +69,6 @@ class Loads(HTMLParser):
         self.found += [
             told[name] for name in ("src", "href") if name in told and not told[name].startswith(("data:", "#"))
         ]
-
-
-class InProcess:
-    def map(self, function, items, *, deadline_s=0.0):
-        for item in items:
-            yield item, function(item)
 
 
 @pytest.fixture(scope="module")

@@ -18,17 +18,10 @@ from data_prep.samples import make
 from data_prep.select import Select
 from data_prep.settings import DataSettings
 from data_prep.tables import SCHEMAS, Tables
+from tests.data_prep.runners import InProcess
 from vidgen_core.errors import VidgenError
 
 SETTINGS = DataSettings(select=Select(min_motion=None))
-
-
-class InProcess:
-    """Runs tasks here."""
-
-    def map(self, function, items, *, deadline_s=0.0):
-        for item in items:
-            yield item, function(item)
 
 
 @pytest.fixture

@@ -18,22 +18,11 @@ from data_prep.samples import make
 from data_prep.select import Select
 from data_prep.settings import DataSettings
 from data_prep.tables import Tables
+from tests.data_prep.runners import InProcess
 from vidgen_core.clip import decode_clips
 from vidgen_core.errors import VidgenError
 
 SETTINGS = DataSettings()
-
-
-class InProcess:
-    """Runs tasks here, and counts them."""
-
-    def __init__(self):
-        self.ran = []
-
-    def map(self, function, items, *, deadline_s=0.0):
-        for item in items:
-            self.ran.append(item.source.uri)
-            yield item, function(item)
 
 
 @pytest.fixture(scope="module")

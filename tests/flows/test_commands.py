@@ -18,14 +18,9 @@ from flows.home import Home
 from flows.recipes.recipe import load
 from flows.spec import Spec
 from flows.stage import write_value
+from tests.data_prep.runners import InProcess
 
 ROOT = Path(__file__).parents[2]
-
-
-class InProcess:
-    def map(self, function, items, *, deadline_s=0.0):
-        for item in items:
-            yield item, function(item)
 
 
 def vidgen(*arguments, code=0):

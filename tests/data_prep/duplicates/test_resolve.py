@@ -13,6 +13,7 @@ from data_prep.prepare import prepare
 from data_prep.select import Select
 from data_prep.settings import DataSettings
 from data_prep.tables import Tables
+from tests.data_prep.runners import InProcess
 from vidgen_core.errors import VidgenError
 
 LOOSE = Select(need_caption=False, min_keep_area=0.3)
@@ -20,16 +21,6 @@ SETTINGS = DataSettings(select=LOOSE, held_out_share=0.4)
 
 
 COPIES = ("larger", "mirrored", "letterboxed", "trimmed")
-
-
-class InProcess:
-    def __init__(self):
-        self.ran = []
-
-    def map(self, function, items, *, deadline_s=0.0):
-        for item in items:
-            self.ran.append(item.source.uri)
-            yield item, function(item)
 
 
 @pytest.fixture(scope="module")
