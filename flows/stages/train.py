@@ -1,5 +1,6 @@
 """Latents to a trained generator, on Ray Train, with every row in MLflow."""
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vidgen_core.encoders._open import open_encoder
 from vidgen_core.interfaces import Space
 from vidgen_core.registry.tracking import Tracker
 from vidgen_core.training.job import Data, Job
+from vidgen_core.training.launch import fit_as_asked
 
 __all__ = ["open_tracker", "run"]
 
@@ -27,12 +29,9 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     tracker = open_tracker(spec)
     tracker.params({"recipe": recipe.name, "recipe_json": recipe.model_dump_json(), "release": facts["release"]})
     tracker.dataset(recipe.name, facts["release"], spec.home.releases_dir / f"{facts['release']}.json")
-    with local_ray(spec.home, recipe.cores):
-        # Ray reads how to authenticate when it is first imported, so not before it was told.
-        from vidgen_core.training.ray_train import fit_on_ray
-
+    with local_ray(spec.home, recipe.cores) if recipe.training.launcher == "ray" else nullcontext():
         write_value(spec.follow_file, Follow(file=job.work_dir / "progress.json"))
-        fitted = fit_on_ray(job, open_recorder=partial(Tracker, tracker.uri, tracker.run_id))
+        fitted = fit_as_asked(job, open_recorder=partial(Tracker, tracker.uri, tracker.run_id))
         spec.follow_file.unlink()
     assert job.space is not None
     card = generator.Card(

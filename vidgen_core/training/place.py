@@ -6,7 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-__all__ = ["Place"]
+__all__ = ["PEER_WAIT_S", "Place"]
+
+# A worker that a peer has not answered for so long gives up.
+PEER_WAIT_S = 600
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Ray Train is asked for processes, a process group and restarts, and for nothing 
 are the run's own, because a report to Ray is slow and is not yet durable when it returns.
 """
 
-import json
 import shutil
 import signal
 from collections.abc import Callable
@@ -16,17 +15,15 @@ import ray
 import ray.train
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
-from torch import distributed
 
 from vidgen_core.errors import VidgenError
+from vidgen_core.training import mistakes
 from vidgen_core.training.fit import Fitted, finished, fit
 from vidgen_core.training.job import Job
 from vidgen_core.training.journal import Recorder
-from vidgen_core.training.place import Place
+from vidgen_core.training.place import PEER_WAIT_S, Place
 
 __all__ = ["fit_on_ray"]
-
-_PEER_WAIT_S = 600
 
 
 def fit_on_ray(job: Job, *, open_recorder: Callable[[], Recorder] | None = None, restarts: int = 2) -> Fitted:
@@ -48,19 +45,19 @@ def fit_on_ray(job: Job, *, open_recorder: Callable[[], Recorder] | None = None,
     ray_dir = job.work_dir / "ray"
     shutil.rmtree(ray_dir, ignore_errors=True)
     ray_dir.mkdir(parents=True)
-    _error_file(job).unlink(missing_ok=True)
+    mistakes.forget(job)
     interrupt = signal.getsignal(signal.SIGINT)
     try:
         _trainer(job, open_recorder, ray_dir, restarts).fit()
     except TrainingFailedError as error:
-        raise _told(job) or _summary(job, error) from None
+        raise mistakes.told(job) or _summary(job, error) from None
     except SystemExit:
         # The trainer's own answer to Ctrl-C is to exit with 0, as if the work were done.
         raise KeyboardInterrupt from None
     finally:
         signal.signal(signal.SIGINT, interrupt)
         shutil.rmtree(ray_dir, ignore_errors=True)
-    if (told := _told(job)) is not None:
+    if (told := mistakes.told(job)) is not None:
         raise told
     fitted = finished(job)
     if fitted is None:
@@ -74,7 +71,7 @@ def _trainer(job: Job, open_recorder: Callable[[], Recorder] | None, ray_dir: Pa
     return TorchTrainer(
         _work,
         train_loop_config={"job": job, "open_recorder": open_recorder},
-        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo", timeout_s=_PEER_WAIT_S),
+        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo", timeout_s=PEER_WAIT_S),
         scaling_config=ScalingConfig(
             num_workers=settings.workers, use_gpu=on_gpu, resources_per_worker={"CPU": settings.threads_per_worker}
         ),
@@ -94,22 +91,13 @@ def _work(config: dict[str, Any]) -> None:
     job, open_recorder = config["job"], config["open_recorder"]
     context = ray.train.get_context()
     place = Place(context.get_world_rank(), context.get_world_size(), str(get_device()))
-    try:
+    with mistakes.told_by_file(job, place):
         recorder = open_recorder() if open_recorder is not None and place.first else None
         try:
             fit(job, place=place, recorder=recorder)
         finally:
             if recorder is not None:
                 recorder.close()
-    except VidgenError as error:
-        # A mistake of the user's is no reason to start again, so Ray must not see it: tell the driver by a file, and
-        # leave the group, which ends the waiting of the others.
-        _tell(job, place, error)
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
-    except RuntimeError:
-        if _told(job) is None:
-            raise
 
 
 def _check_resources(job: Job) -> None:
@@ -124,22 +112,6 @@ def _check_resources(job: Job) -> None:
                 f"{settings.workers} workers need {count} {name}s, but Ray has {there.get(name, 0):g}",
                 move="Lower training.workers or training.threads_per_worker, or give Ray more",
             )
-
-
-def _error_file(job: Job) -> Path:
-    return job.work_dir / "error.json"
-
-
-def _tell(job: Job, place: Place, error: VidgenError) -> None:
-    told = {"what": error.what, "got": error.got, "allowed": error.allowed, "move": error.move}
-    staged = job.work_dir / f".error-{place.rank}.json"
-    staged.write_text(json.dumps(told, default=str))
-    staged.replace(_error_file(job))
-
-
-def _told(job: Job) -> VidgenError | None:
-    file = _error_file(job)
-    return VidgenError(**json.loads(file.read_text())) if file.exists() else None
 
 
 def _summary(job: Job, error: TrainingFailedError) -> VidgenError:

@@ -17,6 +17,7 @@ _CIRCUMSTANCES = {
     "held_out_every",
     "held_out_samples",
     "keep",
+    "launcher",
     "log_every",
     "nonfinite_limit",
     "threads_per_worker",
@@ -46,6 +47,7 @@ class TrainSettings(Frozen):
         precision: Of the forward and backward pass; weights, moments and averages are always float32.
             "auto" is bf16 on devices that compute it natively: a run that goes on elsewhere may change its rounding.
         device: Where workers compute.
+        launcher: What starts the workers: Ray, torchrun on this machine, or nothing, for one worker in the process.
         workers: Processes that train together.
         threads_per_worker: CPU threads of each.
         checkpoint_every: Steps between checkpoints; the last step has one too.
@@ -72,6 +74,7 @@ class TrainSettings(Frozen):
     ema_decay: float = Field(0.999, ge=0, lt=1)
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     device: Literal["cpu", "cuda"] = "cpu"
+    launcher: Literal["ray", "torchrun", "process"] = "ray"
     workers: int = Field(1, gt=0)
     threads_per_worker: int = Field(1, gt=0)
     checkpoint_every: int = Field(200, gt=0)
