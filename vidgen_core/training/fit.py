@@ -1,10 +1,10 @@
 """One worker's run: from its start, or its last good checkpoint, to the averaged weights in `final`."""
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +15,8 @@ from vidgen_core.chance import Chance
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 from vidgen_core.interfaces import Codec, Learner
-from vidgen_core.training import checkpoints, loop
+from vidgen_core.training import loop
+from vidgen_core.training.checkpoints import Checkpoints
 from vidgen_core.training.disk import disk_errors
 from vidgen_core.training.held_out import held_out
 from vidgen_core.training.job import Job
@@ -23,6 +24,10 @@ from vidgen_core.training.journal import Journal, Progress, Recorder
 from vidgen_core.training.order import Order, Stream, ahead
 from vidgen_core.training.place import Place
 from vidgen_core.training.samples import Samples
+from vidgen_core.training.settings import TrainSettings
+from vidgen_core.training.stopping import STOPPED_EXIT, Stop
+from vidgen_core.training.store import store_at
+from vidgen_core.training.units import lay_out
 
 __all__ = ["Fitted", "finished", "fit"]
 
@@ -81,32 +86,44 @@ def fit(job: Job, *, place: Place, recorder: Recorder | None = None, progress: P
     if (fitted := finished(job, digest)) is not None:
         return fitted
 
-    with disk_errors(job.work_dir):
-        state = loop.State(learner.to(place.device), settings)
-        kept, notes = _resume(job, digest, state, place)
+    with (
+        disk_errors(job.work_dir),
+        closing(Checkpoints(store_at(job.checkpoints), place, job=digest, keep=settings.keep)) as kept,
+        Stop(job.work_dir, looks=place.first) as stop,
+    ):
+        state = loop.State(lay_out(learner.to(place.device), settings, place), settings)
+        journaled, notes = _resume(state, kept, place)
         resumed_from = state.step
         stream = Stream(train, settings, place, chance)
         with (
-            closing(Journal(job, place, recorder=recorder, progress=progress, kept=kept, step=state.step)) as journal,
+            closing(
+                Journal(job, place, recorder=recorder, progress=progress, kept=journaled, step=state.step)
+            ) as journal,
             closing(ahead(stream.pieces, range(state.step, settings.steps))) as batches,
         ):
-            for step in loop.run(state, batches, chance=chance, settings=settings, place=place):
-                last = step.number == settings.steps
+            for step in loop.run(state, batches, chance=chance, settings=settings, place=place, stop=stop):
+                last = step.number == settings.steps or step.stop
                 journal.step(step)
                 if last or step.number % settings.log_every == 0:
                     journal.row(step, state.skipped)
-                if last or step.number % settings.held_out_every == 0:
-                    journal.measured(step, held_out(state, held, chance=chance, settings=settings, place=place))
-                if place.first and (last or step.number % settings.checkpoint_every == 0):
-                    parts = {**state.state_dict(), "journal": journal.keep()}
-                    checkpoints.save(_checkpoints(job), step.number, parts, job=digest, keep=settings.keep)
+                measured = {}
+                if step.number == settings.steps or step.number % settings.held_out_every == 0:
+                    measured = held_out(state, held, chance=chance, settings=settings, place=place)
+                    journal.measured(step, measured)
+                if last or _due(step.number, settings):
+                    _save(state, kept, journal, settings, objective=measured.get("loss"))
+                if step.stop and step.number < settings.steps:
+                    kept.wait()
+                    raise _stopped(step.number)
+        kept.wait()
+        told = {
+            "job": digest, "steps": state.step, "skipped": state.skipped, "resumed_from": resumed_from,
+            "seconds": time.monotonic() - began, "samples": len(train), "held_out": journal.held_out,
+            "notes": [*notes, *([] if held else [_NONE_HELD_OUT])],
+        }  # fmt: skip
+        averaged = state.averaged_weights()
         if place.first:
-            told = {
-                "job": digest, "steps": state.step, "skipped": state.skipped, "resumed_from": resumed_from,
-                "seconds": time.monotonic() - began, "samples": len(train), "held_out": journal.held_out,
-                "notes": [*notes, *([] if held else [_NONE_HELD_OUT])],
-            }  # fmt: skip
-            _write_final(job, state, train, told)
+            _write_final(job, averaged, train, told, device=place.device)
     # Nobody returns before the result is there.
     place.gather("finished")
     return Fitted(**weights.read_card(job.final_dir)["fitted"], weights=weights.digest(job.final_dir))
@@ -143,30 +160,42 @@ def _open(job: Job, split: str, learner: Learner) -> Samples:
     return samples
 
 
-def _checkpoints(job: Job) -> Path:
-    return job.work_dir / "checkpoints"
+def _due(step: int, settings: TrainSettings) -> bool:
+    return step % settings.checkpoint_every == 0 or _protected(step, settings)
 
 
-def _resume(job: Job, digest: str, state: loop.State, place: Place) -> tuple[dict[str, Any] | None, list[str]]:
+def _protected(step: int, settings: TrainSettings) -> bool:
+    return settings.protect_every > 0 and step % settings.protect_every == 0
+
+
+def _save(
+    state: loop.State, kept: Checkpoints, journal: Journal, settings: TrainSettings, *, objective: float | None
+) -> None:
+    name = f"every-{settings.protect_every}-{state.step}" if _protected(state.step, settings) else None
+    facts = {"counters": state.counters(), "journal": journal.keep()}
+    finite = objective if objective is not None and math.isfinite(objective) else None
+    kept.save(state.step, state.tensors(), facts, objective=finite, protected=name)
+
+
+def _stopped(step: int) -> VidgenError:
+    return VidgenError(
+        f"Training was asked to stop; step {step} is saved",
+        move="The same command goes on from there",
+        exit_code=STOPPED_EXIT,
+    )
+
+
+def _resume(state: loop.State, kept: Checkpoints, place: Place) -> tuple[dict[str, Any] | None, list[str]]:
     """Put the newest good checkpoint into the state; returns the journal's part of it, and notes for the user."""
-    found = checkpoints.latest(_checkpoints(job))
-    if len(set(place.gather(found.step))) > 1:
-        raise VidgenError(
-            "The workers of this run see different checkpoints",
-            got=str(job.work_dir),
-            move="Put the home on a disk that all machines share",
-        )
-    if found.job is not None:
-        _check_same(job, found.job, digest)
+    found = kept.restore(state.tensors())
     notes = [f"Checkpoint {name} was damaged ({why}) and was passed over" for name, why in found.damaged.items()]
     if place.first:
         for note in notes:
             _log.warning("%s; the run goes on from step %d", note, found.step)
-        checkpoints.clean(_checkpoints(job), found.damaged)
-    if found.parts is None:
+    if found.facts is None:
         return None, notes
-    state.load_state_dict(found.parts)
-    return found.parts["journal"], notes
+    state.count_from(found.facts["counters"])
+    return found.facts["journal"], notes
 
 
 def _check_same(job: Job, found: str, digest: str | None) -> None:
@@ -177,14 +206,18 @@ def _check_same(job: Job, found: str, digest: str | None) -> None:
         )
 
 
-def _write_final(job: Job, state: loop.State, train: Samples, told: Mapping[str, Any]) -> None:
+def _write_final(
+    job: Job, averaged: Mapping[str, Tensor], train: Samples, told: Mapping[str, Any], *, device: str
+) -> None:
     space = None if job.space is None else job.space.model_dump()
     card = {"kind": job.kind, "name": job.name, "config": job.config, "space": space, "fitted": dict(told)}
-    with state.averaged() as learner, torch.no_grad():
-        learner.eval()
+    learner = job.build()
+    learner.load_state_dict(averaged)
+    learner.to(device).eval()
+    with torch.no_grad():
         if isinstance(learner, Codec):
             learner.measure(_latents(learner, train))
-        weights.save(job.final_dir, learner.state_dict(), card)
+    weights.save(job.final_dir, learner.state_dict(), card)
 
 
 def _latents(codec: Codec, train: Samples) -> Tensor:

@@ -27,13 +27,16 @@ def held_out(
     own: dict[int, dict[str, list[float]]] = {}
     with state.averaged() as learner, torch.no_grad():
         learner.eval()
-        for start in range(place.rank * size, count, place.world * size):
-            positions = range(start, min(start + size, count))
+        for first in range(0, count, place.world * size):
+            start = first + place.rank * size
+            # A worker that nothing is left for measures anything: where weights are split, the others need it.
+            positions = range(start, min(start + size, count)) or range(min(size, count))
             batch = samples.batch([order.number(position) for position in positions], positions).to(place.device)
             place.seed(chance.generator("torch", start))
             with precision(settings, place):
                 values = learner.held_out(batch, chance)
-            own[start] = {name: value.double().tolist() for name, value in values.items()}
+            if start < count:
+                own[start] = {name: value.double().tolist() for name, value in values.items()}
         learner.train()
     parts = sorted((start, values) for part in place.gather(own) for start, values in part.items())
     names = parts[0][1] if parts else {}

@@ -76,6 +76,12 @@ class Job(Frozen):
         """Where the averaged weights are once the run is done."""
         return self.work_dir / "final"
 
+    @property
+    def checkpoints(self) -> str:
+        """Folder or address of the run's checkpoints."""
+        outside = self.settings.checkpoint_uri.rstrip("/")
+        return f"{outside}/{self.work_dir.name}" if outside else str(self.work_dir / "checkpoints")
+
     def build(self) -> Learner:
         """The learner with its initial weights, which are a function of the seed.
 

@@ -18,7 +18,7 @@ import torch
 from torch import distributed
 
 from vidgen_core.errors import VidgenError
-from vidgen_core.training import mistakes
+from vidgen_core.training import mistakes, stopping
 from vidgen_core.training.fit import Fitted, finished, fit
 from vidgen_core.training.job import Job
 from vidgen_core.training.journal import History, Recorder
@@ -91,7 +91,8 @@ def fit_by_torchrun(job: Job, recorder: Recorder | None = None, *, restarts: int
     with log_file.open("wb") as log:
         workers = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_environment())
     try:
-        _follow(workers, job, recorder)
+        with stopping.asking_by_file(job.work_dir):
+            _follow(workers, job, recorder)
     finally:
         if workers.poll() is None:
             workers.terminate()

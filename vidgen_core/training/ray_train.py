@@ -17,7 +17,7 @@ from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, Tr
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from vidgen_core.errors import VidgenError
-from vidgen_core.training import mistakes
+from vidgen_core.training import mistakes, stopping
 from vidgen_core.training.fit import Fitted, finished, fit
 from vidgen_core.training.job import Job
 from vidgen_core.training.journal import Recorder
@@ -48,7 +48,8 @@ def fit_on_ray(job: Job, *, open_recorder: Callable[[], Recorder] | None = None,
     mistakes.forget(job)
     interrupt = signal.getsignal(signal.SIGINT)
     try:
-        _trainer(job, open_recorder, ray_dir, restarts).fit()
+        with stopping.asking_by_file(job.work_dir):
+            _trainer(job, open_recorder, ray_dir, restarts).fit()
     except TrainingFailedError as error:
         raise mistakes.told(job) or _summary(job, error) from None
     except SystemExit:

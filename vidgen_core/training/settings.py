@@ -13,6 +13,8 @@ __all__ = ["TrainSettings"]
 _CIRCUMSTANCES = {
     "accumulate",
     "checkpoint_every",
+    "checkpoint_uri",
+    "compile",
     "device",
     "held_out_every",
     "held_out_samples",
@@ -20,6 +22,9 @@ _CIRCUMSTANCES = {
     "launcher",
     "log_every",
     "nonfinite_limit",
+    "protect_every",
+    "recompute",
+    "shard_workers",
     "threads_per_worker",
     "workers",
 }
@@ -50,8 +55,16 @@ class TrainSettings(Frozen):
         launcher: What starts the workers: Ray, torchrun on this machine, or nothing, for one worker in the process.
         workers: Processes that train together.
         threads_per_worker: CPU threads of each.
+        shard_workers: Workers that share one copy of the weights, gradients and moments of a network's blocks (FSDP2);
+            1 is a copy on each worker, `workers` one copy in all, and between them copies side by side (HSDP).
+        recompute: Keep only the inputs of blocks for the backward pass and compute the rest again.
+        compile: Compile blocks with torch.compile; the first step of each shape takes long.
         checkpoint_every: Steps between checkpoints; the last step has one too.
-        keep: Checkpoints kept.
+        checkpoint_uri: Folder or object store, such as s3://bucket/folder, in which each run has a folder for its
+            checkpoints; empty is the run's own folder.
+        keep: Newest checkpoints kept. That of the lowest held-out objective is kept as well, where a held-out pass and
+            a checkpoint fall on the same step.
+        protect_every: Steps between checkpoints that are never removed; 0 has none.
         held_out_every: Steps between passes over held-out samples; there is one at the end too.
         held_out_samples: Most samples of such a pass; 0 means no pass.
         log_every: Steps between logged rows.
@@ -77,8 +90,13 @@ class TrainSettings(Frozen):
     launcher: Literal["ray", "torchrun", "process"] = "ray"
     workers: int = Field(1, gt=0)
     threads_per_worker: int = Field(1, gt=0)
+    shard_workers: int = Field(1, gt=0)
+    recompute: bool = False
+    compile: bool = False
     checkpoint_every: int = Field(200, gt=0)
+    checkpoint_uri: str = ""
     keep: int = Field(2, gt=0)
+    protect_every: int = Field(0, ge=0)
     held_out_every: int = Field(200, gt=0)
     held_out_samples: int = Field(256, ge=0)
     log_every: int = Field(20, gt=0)
@@ -93,6 +111,17 @@ class TrainSettings(Frozen):
                 got=self.batch,
                 allowed=f"a multiple of {self.pieces}",
                 move=f"Set batch to {-(-self.batch // self.pieces) * self.pieces}",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _copies_are_whole(self) -> "TrainSettings":
+        if self.workers % self.shard_workers:
+            raise VidgenError(
+                f"{self.workers} workers cannot be divided into groups of {self.shard_workers} that share weights",
+                got=self.shard_workers,
+                allowed="a divisor of training.workers",
+                move=f"Set training.shard_workers to 1 or {self.workers}",
             )
         return self
 
