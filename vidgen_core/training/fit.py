@@ -3,8 +3,9 @@
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,7 +25,6 @@ from vidgen_core.training.journal import Journal, Progress, Recorder
 from vidgen_core.training.order import Order, Stream, ahead
 from vidgen_core.training.place import Place
 from vidgen_core.training.samples import Samples
-from vidgen_core.training.settings import TrainSettings
 from vidgen_core.training.stopping import STOPPED_EXIT, Stop
 from vidgen_core.training.store import store_at
 from vidgen_core.training.units import lay_out
@@ -63,18 +63,22 @@ class Fitted(Frozen):
     notes: tuple[str, ...]
 
 
-def fit(job: Job, *, place: Place, recorder: Recorder | None = None, progress: Progress | None = None) -> Fitted:
-    """Train until `job.settings.steps`, going on from the last good checkpoint in `job.work_dir`.
+def fit(
+    job: Job, *, place: Place, recorder: Recorder | None = None, progress: Progress | None = None,
+    watch: Callable[[loop.Step], None] | None = None,
+) -> Fitted:  # fmt: skip
+    """Train until `job.settings.steps`, going on from the last good checkpoint in `job.checkpoints`.
 
     Args:
         job: The run.
         place: Which worker this is; the first one writes.
         recorder: Takes the logged rows besides `history.jsonl`; whoever opened it closes it.
         progress: Told at most twice a second; by default `progress.json` in the work folder.
+        watch: Called on this worker after each step, before anything is saved.
 
     Raises:
-        VidgenError: The data does not fit the learner, the folder belongs to another run, the disk is full, or the
-            loss stopped being finite.
+        VidgenError: The data does not fit the learner, the folder belongs to another run, the disk is full, the loss
+            stopped being finite, or the run was asked to stop by SIGTERM.
 
     """
     began = time.monotonic()
@@ -89,37 +93,18 @@ def fit(job: Job, *, place: Place, recorder: Recorder | None = None, progress: P
     with (
         disk_errors(job.work_dir),
         closing(Checkpoints(store_at(job.checkpoints), place, job=digest, keep=settings.keep)) as kept,
-        Stop(job.work_dir, looks=place.first) as stop,
     ):
         state = loop.State(lay_out(learner.to(place.device), settings, place), settings)
         journaled, notes = _resume(state, kept, place)
-        resumed_from = state.step
-        stream = Stream(train, settings, place, chance)
-        with (
-            closing(
-                Journal(job, place, recorder=recorder, progress=progress, kept=journaled, step=state.step)
-            ) as journal,
-            closing(ahead(stream.pieces, range(state.step, settings.steps))) as batches,
-        ):
-            for step in loop.run(state, batches, chance=chance, settings=settings, place=place, stop=stop):
-                last = step.number == settings.steps or step.stop
-                journal.step(step)
-                if last or step.number % settings.log_every == 0:
-                    journal.row(step, state.skipped)
-                measured = {}
-                if step.number == settings.steps or step.number % settings.held_out_every == 0:
-                    measured = held_out(state, held, chance=chance, settings=settings, place=place)
-                    journal.measured(step, measured)
-                if last or _due(step.number, settings):
-                    _save(state, kept, journal, settings, objective=measured.get("loss"))
-                if step.stop and step.number < settings.steps:
-                    kept.wait()
-                    raise _stopped(step.number)
+        told = {"job": digest, "resumed_from": state.step, "samples": len(train)}
+        with closing(
+            Journal(job, place, recorder=recorder, progress=progress, kept=journaled, step=state.step)
+        ) as journal:
+            _Run(job, place, chance, state, kept, journal, watch).learn(train, held)
         kept.wait()
-        told = {
-            "job": digest, "steps": state.step, "skipped": state.skipped, "resumed_from": resumed_from,
-            "seconds": time.monotonic() - began, "samples": len(train), "held_out": journal.held_out,
-            "notes": [*notes, *([] if held else [_NONE_HELD_OUT])],
+        told |= {
+            "steps": state.step, "skipped": state.skipped, "seconds": time.monotonic() - began,
+            "held_out": journal.held_out, "notes": [*notes, *([] if held else [_NONE_HELD_OUT])],
         }  # fmt: skip
         averaged = state.averaged_weights()
         if place.first:
@@ -127,6 +112,62 @@ def fit(job: Job, *, place: Place, recorder: Recorder | None = None, progress: P
     # Nobody returns before the result is there.
     place.gather("finished")
     return Fitted(**weights.read_card(job.final_dir)["fitted"], weights=weights.digest(job.final_dir))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The steps of a run, and what is done between them."""
+
+    job: Job
+    place: Place
+    chance: Chance
+    state: loop.State
+    kept: Checkpoints
+    journal: Journal
+    watch: Callable[[loop.Step], None] | None
+
+    def learn(self, train: Samples, held: Samples) -> None:
+        """Take the steps that are left."""
+        settings, place = self.job.settings, self.place
+        stream = Stream(train, settings, place, self.chance)
+        with (
+            Stop(self.job.work_dir, looks=place.first) as stop,
+            closing(ahead(stream.pieces, range(self.state.step, settings.steps))) as batches,
+        ):
+            for step in loop.run(
+                self.state, batches, chance=self.chance, settings=settings, place=place, stop=stop
+            ):  # fmt: skip
+                self.between(step, held)
+                if step.stop and step.number < settings.steps:
+                    self.kept.wait()
+                    raise VidgenError(
+                        f"Training was asked to stop; step {step.number} is saved",
+                        move="The same command goes on from there",
+                        exit_code=STOPPED_EXIT,
+                    )
+
+    def between(self, step: loop.Step, held: Samples) -> None:
+        """Log, measure and save what is due after a step."""
+        settings, number = self.job.settings, step.number
+        last = number == settings.steps
+        if self.watch is not None:
+            self.watch(step)
+        self.journal.step(step)
+        if last or number % settings.log_every == 0:
+            self.journal.row(step, self.state.skipped)
+        measured: dict[str, float] = {}
+        if last or number % settings.held_out_every == 0:
+            measured = held_out(self.state, held, chance=self.chance, settings=settings, place=self.place)
+            self.journal.measured(step, measured)
+        protected = settings.protect_every > 0 and number % settings.protect_every == 0
+        if last or step.stop or protected or number % settings.checkpoint_every == 0:
+            self.save(measured.get("loss", math.nan), f"every-{settings.protect_every}-{number}" if protected else None)
+
+    def save(self, objective: float, protected: str | None) -> None:
+        """Keep the state of now, and the value of its held-out objective where there is one."""
+        facts = {"counters": self.state.counters(), "journal": self.journal.keep()}
+        value = objective if math.isfinite(objective) else None
+        self.kept.save(self.state.step, self.state.tensors(), facts, objective=value, protected=protected)
 
 
 def finished(job: Job, digest: str | None = None) -> Fitted | None:
@@ -158,31 +199,6 @@ def _open(job: Job, split: str, learner: Learner) -> Samples:
                 move="Build the family for the space of the latents and of the text encoder that were stored",
             )
     return samples
-
-
-def _due(step: int, settings: TrainSettings) -> bool:
-    return step % settings.checkpoint_every == 0 or _protected(step, settings)
-
-
-def _protected(step: int, settings: TrainSettings) -> bool:
-    return settings.protect_every > 0 and step % settings.protect_every == 0
-
-
-def _save(
-    state: loop.State, kept: Checkpoints, journal: Journal, settings: TrainSettings, *, objective: float | None
-) -> None:
-    name = f"every-{settings.protect_every}-{state.step}" if _protected(state.step, settings) else None
-    facts = {"counters": state.counters(), "journal": journal.keep()}
-    finite = objective if objective is not None and math.isfinite(objective) else None
-    kept.save(state.step, state.tensors(), facts, objective=finite, protected=name)
-
-
-def _stopped(step: int) -> VidgenError:
-    return VidgenError(
-        f"Training was asked to stop; step {step} is saved",
-        move="The same command goes on from there",
-        exit_code=STOPPED_EXIT,
-    )
 
 
 def _resume(state: loop.State, kept: Checkpoints, place: Place) -> tuple[dict[str, Any] | None, list[str]]:

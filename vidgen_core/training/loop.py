@@ -36,6 +36,7 @@ class Step:
         turns: What each player's turns came to, in their order.
         rate: The learning rate.
         wait_s: Seconds that the loop waited for samples.
+        pieces: What this worker learned from.
 
     """
 
@@ -43,6 +44,7 @@ class Step:
     turns: Sequence[Turn]
     rate: float
     wait_s: float
+    pieces: Sequence[Batch] = ()
 
     @property
     def stop(self) -> bool:
@@ -169,7 +171,7 @@ def run(
         turns = list(_turns(state, pieces, take, chance=chance, settings=settings, place=place))
         state.share_buffers(place)
         state.count(turns, settings)
-        yield Step(state.step, turns, step_rate, wait_s)
+        yield Step(state.step, turns, step_rate, wait_s, pieces)
 
 
 def precision(settings: TrainSettings, place: Place) -> torch.autocast:
