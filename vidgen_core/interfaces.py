@@ -159,6 +159,7 @@ class Family(Learner):
     has_likelihood: ClassVar[bool] = False
     has_encoder: ClassVar[bool] = False
     has_denoiser: ClassVar[bool] = False
+    has_guidance: ClassVar[bool] = True
     accepts_known: ClassVar[bool] = False
 
     @abstractmethod
