@@ -88,10 +88,36 @@ def latents(
 
 @app.command()
 def train(
-    recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
+    recipe: RecipeName = _RECIPE,
+    videos: Videos = _VIDEOS,
+    home: HomeDir = _HOME,
+    changes: Changes = None,
+    prove_resume: Annotated[bool, typer.Option("--prove-resume", help="Prove instead that it resumes exactly")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Latents to a generator."""
-    _launch("train", recipe, videos, home, changes)
+    """Latents to a generator; or the proof that a killed training goes on as if nothing had happened."""
+    if not prove_resume:
+        _launch("train", recipe, videos, home, changes)
+        return
+    from flows.commands.prove import prove_resume as prove
+
+    text, passed = prove(_spec("train", recipe, videos, home, changes), as_json=as_json)
+    _say(text)
+    if not passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def average(
+    length: Annotated[float, typer.Option("--length", help="Relative length of the average, above 0 and up to 0.288")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the generator")],
+    home: HomeDir = _HOME,
+) -> None:
+    """The generator of the latest training with an average of its weights of another length (training.ema_lengths)."""
+    from flows.commands.average import write_average
+    from flows.home import Home
+
+    _say(write_average(Home.open(home), length, out))
 
 
 @app.command()
@@ -264,14 +290,19 @@ def _data_settings(home: Any, recipe: str | None, changes: list[str] | None) -> 
 def _launch(stage: str, recipe: str, videos: Path, home_dir: Path, changes: list[str] | None) -> None:
     """Run one stage, or all of them, under a Prefect server of our own."""
     from data_prep.sources import list_files
+
+    list_files(videos)
+    spec = _spec(stage or "prepare", recipe, videos, home_dir, changes)
+    _run_spec(spec, spec.home, stage)
+
+
+def _spec(stage: str, recipe: str, videos: Path, home_dir: Path, changes: list[str] | None) -> Any:
     from flows.home import Home
     from flows.recipes.recipe import load
     from flows.spec import Spec
 
     chosen = load(recipe, changes or [])
-    list_files(videos)
-    home = Home.open(home_dir)
-    _run_spec(Spec(stage=stage or "prepare", recipe=chosen, videos=videos.resolve(), home_dir=home.root), home, stage)
+    return Spec(stage=stage, recipe=chosen, videos=videos.resolve(), home_dir=Home.open(home_dir).root)
 
 
 def _run_spec(spec: Any, home: Any, stage: str) -> None:

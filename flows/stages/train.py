@@ -18,14 +18,14 @@ from vidgen_core.registry.tracking import Tracker
 from vidgen_core.training.job import Data, Job
 from vidgen_core.training.launch import fit_as_asked
 
-__all__ = ["open_tracker", "run"]
+__all__ = ["job_of", "open_tracker", "run"]
 
 
 def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     """Train the family and put the generator together."""
     recipe, facts = spec.recipe, spec.result("latents").facts
     codec_dir = Path(facts["codec_dir"])
-    job = _job(spec, codec_dir, facts["latents"], facts["embeddings"])
+    job = job_of(spec)
     tracker = open_tracker(spec)
     tracker.params({"recipe": recipe.name, "recipe_json": recipe.model_dump_json(), "release": facts["release"]})
     tracker.dataset(recipe.name, facts["release"], spec.home.releases_dir / f"{facts['release']}.json")
@@ -60,13 +60,15 @@ def open_tracker(spec: Spec) -> Tracker:
     )
 
 
-def _job(spec: Spec, codec_dir: Path, latents: str, embeddings: str) -> Job:
-    recipe, tables = spec.recipe, Tables(spec.home.tables_dir)
-    shape = open_codec(codec_dir).latent_shape(recipe.data.frames, recipe.data.height, recipe.data.width)
+def job_of(spec: Spec) -> Job:
+    """The training run of a spec, from what its latents stage has made."""
+    recipe, tables, facts = spec.recipe, Tables(spec.home.tables_dir), spec.result("latents").facts
+    latents, embeddings = facts["latents"], facts["embeddings"]
+    shape = open_codec(Path(facts["codec_dir"])).latent_shape(recipe.data.frames, recipe.data.height, recipe.data.width)
     channels, frames, height, width = shape
     text_dim = open_encoder(recipe.text.name, recipe.text.config()).dim
     config = recipe.family.config()
-    release = spec.result("latents").facts["release"]
+    release = facts["release"]
     key = digests.of_value([recipe.family.name, config, recipe.training.identity(), release])
     return Job(
         kind="families",

@@ -157,7 +157,9 @@ class ConvCritic(nn.Module):
     def score(self, features: Tensor, text: Text | None) -> PerSample:
         """The score that a smallest map and a text get."""
         pooled = F.relu(features).mean((2, 3, 4))
-        return self.to_score(pooled)[:, 0] + (self.to_text(pooled) * self.sentence(text, len(pooled), pooled)).sum(1)
+        score = self.to_score(pooled)[:, 0] + (self.to_text(pooled) * self.sentence(text, len(pooled), pooled)).sum(1)
+        # Losses are taken in single precision whatever the network computes in.
+        return score.float()
 
 
 class _DownBlock(nn.Module):

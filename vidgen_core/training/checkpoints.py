@@ -25,7 +25,7 @@ from vidgen_core.training.place import Place
 from vidgen_core.training.sharded_files import MANIFEST, Reader, Writer, check_file
 from vidgen_core.training.store import Store
 
-__all__ = ["Checkpoints", "Found", "name_of", "pointers", "protect", "published", "read"]
+__all__ = ["Checkpoints", "Found", "facts", "name_of", "pointers", "protect", "published", "read"]
 
 _POINTERS = "pointers"
 # Said of every save and load by one process, which is nothing that a user could change.
@@ -231,6 +231,11 @@ def protect(store: Store, checkpoint: str, pointer: str) -> None:
             f"There is no checkpoint {checkpoint!r}", allowed=", ".join(published(store)), move="Name one of those"
         )
     _point(store, pointer, checkpoint, None)
+
+
+def facts(store: Store, checkpoint: str) -> dict[str, Any]:
+    """The facts of a checkpoint, without its tensors."""
+    return json.loads(store.read(f"{checkpoint}/{MANIFEST}"))["facts"]
 
 
 def read(store: Store, checkpoint: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

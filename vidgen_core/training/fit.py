@@ -93,6 +93,7 @@ def fit(
     with (
         disk_errors(job.work_dir),
         closing(Checkpoints(store_at(job.checkpoints), place, job=digest, keep=settings.keep)) as kept,
+        closing(Checkpoints(store_at(job.averages), place, job=digest, keep=settings.steps)) as snapshots,
     ):
         state = loop.State(lay_out(learner.to(place.device), settings, place), settings)
         journaled, notes = _resume(state, kept, place)
@@ -100,7 +101,7 @@ def fit(
         with closing(
             Journal(job, place, recorder=recorder, progress=progress, kept=journaled, step=state.step)
         ) as journal:
-            _Run(job, place, chance, state, kept, journal, watch).learn(train, held)
+            _Run(job, place, chance, state, kept, snapshots, journal, watch).learn(train, held)
         kept.wait()
         told |= {
             "steps": state.step, "skipped": state.skipped, "seconds": time.monotonic() - began,
@@ -123,6 +124,7 @@ class _Run:
     chance: Chance
     state: loop.State
     kept: Checkpoints
+    snapshots: Checkpoints
     journal: Journal
     watch: Callable[[loop.Step], None] | None
 
@@ -159,6 +161,10 @@ class _Run:
         if last or number % settings.held_out_every == 0:
             measured = held_out(self.state, held, chance=self.chance, settings=settings, place=self.place)
             self.journal.measured(step, measured)
+        if settings.ema_lengths and (last or number % settings.ema_snapshot_every == 0):
+            steps = {name: training.steps for name, training in self.state.players.items()}
+            told = {"steps": steps, "lengths": settings.ema_lengths}
+            self.snapshots.save(number, self.state.tracked(), told)
         protected = settings.protect_every > 0 and number % settings.protect_every == 0
         if last or step.stop or protected or number % settings.checkpoint_every == 0:
             self.save(measured.get("loss", math.nan), f"every-{settings.protect_every}-{number}" if protected else None)
@@ -167,6 +173,8 @@ class _Run:
         """Keep the state of now, and the value of its held-out objective where there is one."""
         facts = {"counters": self.state.counters(), "journal": self.journal.keep()}
         value = objective if math.isfinite(objective) else None
+        # A run that goes on from here takes no snapshot of an earlier step again.
+        self.snapshots.wait()
         self.kept.save(self.state.step, self.state.tensors(), facts, objective=value, protected=protected)
 
 

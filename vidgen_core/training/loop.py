@@ -23,6 +23,7 @@ from vidgen_core.training.place import Place
 from vidgen_core.training.players import Training, Turn
 from vidgen_core.training.schedule import rate
 from vidgen_core.training.settings import TrainSettings
+from vidgen_core.training.units import plain_name
 
 __all__ = ["State", "Step", "precision", "run"]
 
@@ -102,6 +103,15 @@ class State:
             for name, training in self.players.items():
                 if name != player:
                     training.forget()
+
+    def tracked(self) -> dict[str, Tensor]:
+        """The power-function averages, named LENGTH/PLAYER/WEIGHT by the learner's names of weights: live tensors."""
+        names = {id(value): plain_name(name) for name, value in self.learner.named_parameters()}
+        return {
+            f"{length}/{player}/{names[id(training.weights[weight])]}": value
+            for player, training in self.players.items()
+            for (length, weight), value in training.tracked().items()
+        }
 
     def averaged_weights(self) -> dict[str, Tensor]:
         """The learner's whole state with averaged weights, on the CPU; every worker must ask."""

@@ -13,7 +13,9 @@ from vidgen_core.interfaces import Player
 from vidgen_core.training import split
 from vidgen_core.training.muon import Muon
 from vidgen_core.training.place import Place
+from vidgen_core.training.power_averages import decay, exponent
 from vidgen_core.training.settings import TrainSettings
+from vidgen_core.training.units import plain_name
 
 __all__ = ["Training", "Turn"]
 
@@ -53,7 +55,7 @@ class Training:
 
     def __init__(self, name: str, player: Player, settings: TrainSettings) -> None:
         self.name, self._settings = name, settings
-        self.weights: Mapping[str, nn.Parameter] = dict(player.parameters)
+        self.weights: Mapping[str, nn.Parameter] = {plain_name(key): value for key, value in player.parameters.items()}
         _check(name, self.weights.values())
         self._relative_rate = player.relative_rate
         self.is_split = any(isinstance(value, DTensor) for value in self.weights.values())
@@ -69,6 +71,10 @@ class Training:
         self._leaves = {name: _leaf(value) for name, value in self.weights.items()}
         self._optimizers = _optimizers(self._leaves, self.weights, player, settings)
         self.average = {name: leaf.detach().clone() for name, leaf in self._leaves.items()}
+        self._powers = {one: exponent(one) for one in settings.ema_lengths}
+        self._tracked = {
+            one: {name: leaf.detach().clone() for name, leaf in self._leaves.items()} for one in self._powers
+        }
         self.steps = 0
 
     def learn(self, loss: Tensor, *, alone: bool = True) -> None:
@@ -113,12 +119,21 @@ class Training:
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint keeps besides the weights, by name: live tensors, split as the weights are."""
         kept = {f"average/{name}": split.like(value, self.weights[name]) for name, value in self.average.items()}
+        kept |= {f"power/{one}/{name}": value for (one, name), value in self.tracked().items()}
         for optimizer, _ in self._optimizers:
             for name, leaf in self._leaves.items():
                 for field, value in optimizer.state.get(leaf, {}).items():
                     parted = value.shape == leaf.shape and value.ndim > 0
                     kept[f"{field}/{name}"] = split.like(value, self.weights[name]) if parted else value
         return kept
+
+    def tracked(self) -> dict[tuple[str, str], Tensor]:
+        """The power-function averages by length and weight: live tensors, split as the weights are."""
+        return {
+            (f"{one:g}", name): split.like(value, self.weights[name])
+            for one, average in self._tracked.items()
+            for name, value in average.items()
+        }
 
     def _length(self, place: Place) -> Tensor:
         if not self.is_split:
@@ -128,12 +143,12 @@ class Training:
         return (squares + self._whole[:-2].square().sum()).sqrt()
 
     def _follow(self) -> None:
-        decay = min(self._settings.ema_decay, (1 + self.steps) / (10 + self.steps))
+        decays = [(self.average, min(self._settings.ema_decay, (1 + self.steps) / (10 + self.steps)))]
         self.steps += 1
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.average.values()), [leaf.detach() for leaf in self._leaves.values()], 1 - decay
-            )
+        decays += [(average, decay(self.steps, self._powers[one])) for one, average in self._tracked.items()]
+        weights = [leaf.detach() for leaf in self._leaves.values()]
+        for average, stays in decays:
+            torch._foreach_lerp_(list(average.values()), weights, 1 - stays)
 
 
 def _leaf(value: nn.Parameter) -> nn.Parameter:
@@ -149,7 +164,7 @@ def _optimizers(
     leaves: Mapping[str, nn.Parameter], weights: Mapping[str, nn.Parameter], player: Player, settings: TrainSettings
 ) -> list[tuple[torch.optim.Optimizer, float]]:
     """The player's optimizers, each with its rate over the run's; their state is there before the first step."""
-    taken = player.hidden if settings.optimizer == "muon" else frozenset()
+    taken = {plain_name(name) for name in player.hidden} if settings.optimizer == "muon" else set()
     rest = [(leaf, weights[name].ndim) for name, leaf in leaves.items() if name not in taken]
     groups = [
         ([leaf for leaf, axes in rest if axes > 1], settings.weight_decay),

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
+from pydantic import computed_field
 
 from vidgen_core import weights
 from vidgen_core.errors import VidgenError
@@ -82,6 +83,7 @@ class Proof(Frozen):
     cases: tuple[Case, ...]
     notes: tuple[str, ...]
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def passed(self) -> bool:
         """Whether every case passed."""
@@ -242,7 +244,9 @@ class _Notes:
 
     def __call__(self, step: Step) -> None:
         samples = {
-            int(position): hashlib.blake2b(sample.cpu().contiguous().view(torch.uint8).numpy(), digest_size=8).hexdigest()
+            int(position): hashlib.blake2b(
+                sample.cpu().contiguous().view(torch.uint8).numpy(), digest_size=8
+            ).hexdigest()
             for piece in step.pieces
             for position, sample in zip(piece.index.tolist(), piece.video, strict=True)
         }

@@ -1,6 +1,6 @@
 """How a run learns: a frozen value of the recipe. Imports no torch, so that a recipe opens at once."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,7 @@ _CIRCUMSTANCES = {
     "checkpoint_uri",
     "compile",
     "device",
+    "ema_snapshot_every",
     "held_out_every",
     "held_out_samples",
     "keep",
@@ -49,6 +50,9 @@ class TrainSettings(Frozen):
         betas: AdamW's moments.
         clip_norm: Longest gradient of a player.
         ema_decay: Limit of the weight average's decay; early it is (1 + n) / (10 + n) at optimizer step n.
+        ema_lengths: Relative lengths, up to 0.288, of power-function averages that are tracked besides, so that an
+            average of any length can be put together after training; two such as 0.05 and 0.1 are enough.
+        ema_snapshot_every: Steps between kept snapshots of those; there is one at the end too.
         precision: Of the forward and backward pass; weights, moments and averages are always float32.
             "auto" is bf16 on devices that compute it natively: a run that goes on elsewhere may change its rounding.
         device: Where workers compute.
@@ -85,6 +89,8 @@ class TrainSettings(Frozen):
     betas: tuple[float, float] = (0.9, 0.99)
     clip_norm: float = Field(1.0, gt=0)
     ema_decay: float = Field(0.999, ge=0, lt=1)
+    ema_lengths: tuple[Annotated[float, Field(gt=0, le=0.288)], ...] = ()
+    ema_snapshot_every: int = Field(500, gt=0)
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     device: Literal["cpu", "cuda"] = "cpu"
     launcher: Literal["ray", "torchrun", "process"] = "ray"

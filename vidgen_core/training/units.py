@@ -16,7 +16,7 @@ from vidgen_core.interfaces import Learner
 from vidgen_core.training.place import Place
 from vidgen_core.training.settings import TrainSettings
 
-__all__ = ["lay_out", "shard", "units"]
+__all__ = ["lay_out", "plain_name", "shard", "units"]
 
 
 def units(learner: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
@@ -85,6 +85,14 @@ def shard(learner: Learner, split: Sequence[nn.Module], mesh: DeviceMesh) -> Non
             # Plain sums: a player divides by the number of pieces itself, and gloo knows no other reduction.
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
+
+
+def plain_name(name: str) -> str:
+    """A weight's name as it is without recomputation."""
+    return name.replace(_WRAPPED, "")
+
+
+_WRAPPED = "_checkpoint_wrapped_module."
 
 
 def _has_blocks(module: nn.Module) -> bool:
