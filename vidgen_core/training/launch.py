@@ -26,7 +26,7 @@ from vidgen_core.training.place import PEER_WAIT_S, Place
 
 __all__ = ["fit_as_asked", "fit_by_torchrun", "fit_here", "joined", "main", "write_job"]
 
-_LOOK_S = 0.5
+_LOOK_S, _HAND_S = 0.2, 2.0
 _MODULE = "vidgen_core.training.launch"
 
 
@@ -162,15 +162,22 @@ def _environment() -> dict[str, str]:
 
 def _follow(workers: subprocess.Popen[bytes], job: Job, recorder: Recorder | None) -> None:
     """Hand the rows of the history to the recorder until the workers have ended."""
-    file, told = job.work_dir / "history.jsonl", len(History.read(job.work_dir / "history.jsonl"))
-    ended = False
+    file, told_file = job.work_dir / "history.jsonl", job.work_dir / "history.told"
+    # How many rows the recorder has for sure, so that neither a crash of ours nor one of theirs loses a row.
+    told = int(told_file.read_text()) if told_file.exists() else 0
+    ended, handed = False, time.monotonic()
     while not ended:
         ended = workers.poll() is not None
-        # A restart cuts the history back to its checkpoint; the rows that then come again are those told already.
-        rows = History.read(file)[told:] if recorder is not None else []
-        for row in rows:
-            recorder.log(row["step"], {name: value for name, value in row.items() if name != "step"})  # type: ignore[union-attr]
-        told += len(rows)
+        if recorder is not None and (ended or time.monotonic() - handed > _HAND_S):
+            handed = time.monotonic()
+            # A restart cuts the history back to its checkpoint; the rows that then come again are those told already.
+            rows = History.read(file)[told:]
+            for row in rows:
+                recorder.log(row["step"], {name: value for name, value in row.items() if name != "step"})
+            if rows:
+                recorder.flush()
+                told += len(rows)
+                told_file.write_text(str(told))
         if not ended:
             time.sleep(_LOOK_S)
 

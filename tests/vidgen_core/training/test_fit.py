@@ -36,6 +36,9 @@ class StoppingRecorder:
         if step >= self.step:
             raise StoppedError
 
+    def flush(self):
+        pass
+
     def close(self):
         pass
 
@@ -186,6 +189,36 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_last_good_checkpoint(data, cas
     assert "Free some space" in str(raised.value)
     assert latest_step(job) == 4
     assert fit(job, place=ALONE).weights == expected.weights
+
+
+class HoldingRecorder:
+    """Holds rows back, as one that sends them in batches does; what it holds dies with its process."""
+
+    def __init__(self, there):
+        self.there, self.held = there, []
+
+    def log(self, step, values):
+        self.held.append(step)
+
+    def flush(self):
+        self.there += self.held
+        self.held = []
+
+    def close(self):
+        raise AssertionError("whoever opened the recorder closes it")
+
+
+@pytest.mark.parametrize("step", range(1, 13))
+def test_no_row_is_lost_wherever_a_run_is_broken(data, cases, tmp_path, step):
+    def die(done):
+        if done.number == step:
+            raise StoppedError
+
+    job, there = cases.job(data, tmp_path / "work", log_every=1), []
+    with pytest.raises(StoppedError):
+        fit(job, place=ALONE, recorder=HoldingRecorder(there), watch=die)
+    fit(job, place=ALONE, recorder=HoldingRecorder(there))
+    assert set(there) == set(range(1, 13))
 
 
 class AskingRecorder(StoppingRecorder):
