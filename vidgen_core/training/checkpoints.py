@@ -8,9 +8,10 @@ hashes, and is passed over. Any number of workers, with split weights or without
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from vidgen_core.errors import VidgenError
-from vidgen_core.training.place import Place
+from vidgen_core.training.place import PEER_WAIT_S, Place
 from vidgen_core.training.sharded_files import MANIFEST, Reader, Writer, check_file
 from vidgen_core.training.store import Store
 
@@ -58,7 +59,8 @@ class Checkpoints:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._saving: Future[None] | None = None
         # A group of its own: writing goes on beside the steps, whose sums must not be mixed with its messages.
-        self._group = distributed.new_group(backend="gloo") if place.world > 1 else None
+        wait = timedelta(seconds=PEER_WAIT_S)
+        self._group = distributed.new_group(backend="gloo", timeout=wait) if place.world > 1 else None
         on_gpu = torch.device(place.device).type == "cuda"
         self._stager = DefaultStager(StagingOptions(on_gpu, False, False, on_gpu))
 
@@ -71,7 +73,7 @@ class Checkpoints:
 
         """
         damaged: dict[str, str] = {}
-        for folder in self._agreed(published(self._store)[::-1]):
+        for folder in self._listed():
             manifest, reason = self._checked(folder)
             if manifest is None or reason:
                 damaged[folder] = reason or "its manifest cannot be read"
@@ -143,8 +145,13 @@ class Checkpoints:
             if old not in held:
                 self._store.remove(old, MANIFEST)
 
-    def _agreed(self, value: Sequence[str]) -> Sequence[str]:
-        return self._place.gather(value)[0]
+    def _listed(self) -> list[str]:
+        """The checkpoints that all workers see, newest first."""
+        lists = self._place.gather(published(self._store)[::-1])
+        for other in lists:
+            if other != lists[0]:
+                raise _strangers(sorted(set(other) ^ set(lists[0]))[0])
+        return lists[0]
 
     def _checked(self, folder: str) -> tuple[dict[str, Any] | None, str]:
         """A checkpoint's manifest, and on every worker the same reason why it is not good, "" when it is."""
@@ -159,11 +166,7 @@ class Checkpoints:
         except _DAMAGED as error:
             reason = f"{error}"
         if len(set(self._place.gather(seen))) > 1:
-            raise VidgenError(
-                "The workers of this run see different checkpoints",
-                got=folder,
-                move="Put the home on a disk that all machines share, or set training.checkpoint_uri",
-            )
+            raise _strangers(folder)
         return manifest, next((one for one in self._place.gather(reason) if one), "")
 
     def _check_fits(self, folder: str, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -259,6 +262,14 @@ def read(store: Store, checkpoint: str) -> tuple[dict[str, Tensor], dict[str, An
 def _point(store: Store, pointer: str, checkpoint: str, objective: float | None) -> None:
     told = {"pointer": pointer, "checkpoint": checkpoint, "objective": objective}
     store.put(f"{_POINTERS}/{pointer}/{pointer}.json", json.dumps(told).encode())
+
+
+def _strangers(folder: str) -> VidgenError:
+    return VidgenError(
+        "The workers of this run see different checkpoints",
+        got=folder,
+        move="Put the home on a disk that all machines share, or set training.checkpoint_uri",
+    )
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from vidgen_core.training.store import Store
 __all__ = ["MANIFEST", "Reader", "Writer", "check_file"]
 
 MANIFEST = "manifest.json"
+_READ_BYTES = 64 * 2**20
 
 
 class _Lies(NamedTuple):
@@ -181,8 +182,11 @@ def check_file(store: Store, folder: str, name: str, told: Mapping[str, Any]) ->
         ValueError: It is not.
 
     """
-    content = store.read(f"{folder}/{name}")
-    if len(content) != told["bytes"] or hashlib.sha256(content).hexdigest() != told["sha256"]:
+    digest, at = hashlib.sha256(), 0
+    while content := store.read_range(f"{folder}/{name}", at, _READ_BYTES):
+        digest.update(content)
+        at += len(content)
+    if at != told["bytes"] or digest.hexdigest() != told["sha256"]:
         raise ValueError(f"{name} is not what was written")
 
 

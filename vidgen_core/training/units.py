@@ -16,7 +16,7 @@ from vidgen_core.interfaces import Learner
 from vidgen_core.training.place import Place
 from vidgen_core.training.settings import TrainSettings
 
-__all__ = ["lay_out", "plain_name", "shard", "units"]
+__all__ = ["lay_out", "plain_name", "shard", "units", "wrapped"]
 
 
 def units(learner: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
@@ -43,7 +43,7 @@ def units(learner: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
 
 
 def lay_out(learner: Learner, settings: TrainSettings, place: Place) -> Learner:
-    """Make a learner on its device ready for a run: recompute, compile, split, in this order.
+    """Make a learner on its device ready for a run: compiled, recomputed and split, from the inside out.
 
     Args:
         learner: It is changed in place; names of weights stay as they are, weights that are split are new objects.
@@ -51,15 +51,7 @@ def lay_out(learner: Learner, settings: TrainSettings, place: Place) -> Learner:
         place: Which worker this is.
 
     """
-    found = []
-    for parent, name, unit in list(units(learner)):
-        if settings.recompute:
-            # Draws inside a unit, such as dropout's, are the same again when it is recomputed.
-            unit = checkpoint_wrapper(unit, preserve_rng_state=True)
-            parent.register_module(name, unit)
-        if settings.compile:
-            unit.compile()
-        found.append(unit)
+    found = wrapped(learner, compiled=settings.compile, recomputed=settings.recompute)
     sharers = math.gcd(settings.shard_workers, place.world)
     if sharers > 1:
         kind, copies = place.device.split(":")[0], place.world // sharers
@@ -69,6 +61,25 @@ def lay_out(learner: Learner, settings: TrainSettings, place: Place) -> Learner:
             mesh = init_device_mesh(kind, (copies, sharers), mesh_dim_names=("copy", "shard"))
         shard(learner, found, mesh)
     return learner
+
+
+def wrapped(learner: Learner, *, compiled: bool, recomputed: bool) -> list[nn.Module]:
+    """The units of a learner, compiled and wrapped where that is wanted."""
+    found, there = [], list(units(learner))
+    if compiled:
+        from torch._dynamo import config as dynamo  # takes seconds to import
+
+        # Units of one class share their code, and each kind of them, learning or measuring, is a variant of it.
+        dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(there))
+    for parent, name, unit in there:
+        if compiled:
+            unit.compile()
+        if recomputed:
+            # Draws inside a unit, such as dropout's, are the same again when it is recomputed.
+            unit = checkpoint_wrapper(unit, preserve_rng_state=True)
+            parent.register_module(name, unit)
+        found.append(unit)
+    return found
 
 
 def shard(learner: Learner, split: Sequence[nn.Module], mesh: DeviceMesh) -> None:

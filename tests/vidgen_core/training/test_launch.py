@@ -96,3 +96,23 @@ def test_a_worker_of_torchrun_that_is_killed_costs_nothing_but_time(make):
     assert 0 < fitted.resumed_from < 400
     assert fitted.weights == expected.weights
     assert rows.steps == [row["step"] for row in History.read(job.work_dir / "history.jsonl")]
+
+
+@pytest.mark.slow
+def test_workers_that_are_asked_to_stop_save_the_same_step_and_go_on_bit_for_bit(make):
+    changes = {"steps": 400, "checkpoint_every": 1000}
+    expected = fit_as_asked(make("alone", launcher="process", accumulate=2, **changes))
+    job = make("together", launcher="torchrun", workers=2, **changes)
+
+    def stop_once():
+        while len(History.read(job.work_dir / "history.jsonl")) < 10:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_once, daemon=True).start()
+    with pytest.raises(VidgenError, match="is saved") as raised:
+        fit_as_asked(job)
+    assert raised.value.exit_code == 128 + signal.SIGTERM
+    fitted = fit_as_asked(job)
+    assert f"step {fitted.resumed_from} is saved" in str(raised.value)
+    assert fitted.weights == expected.weights
