@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from data_prep.audio import AUDIO
 from data_prep.captioning import Captioned, expected
 from data_prep.cutting import reusable
 from data_prep.prepare import Brought, bring
@@ -87,6 +88,8 @@ def plan(videos: Path, tables: Tables, settings: DataSettings) -> Plan:
     waiting |= asked.sources
     steps = [_analyze(analysis), *asked.scoring, _decide(brought, tables, waiting), *asked.captioning]
     steps.append(_cut(cutting, waiting, len(brought.kept)))
+    if AUDIO in passes:
+        steps.append(_sound(passes[AUDIO]))
     gone = set(tables.read("forgotten", ["source_id"])["source_id"].to_pylist())
     forgotten = sum(source.source_id in gone for source in found)
     copies = len(found) - forgotten - len(brought.unique)
@@ -249,6 +252,20 @@ def _cut(done: _Pass, waiting: set[str], kept: int) -> Step:
         removed=sum(source_id not in waiting for source_id in left),
         unknown=sum(source_id in waiting for source_id in left),
         decode_bytes=_bytes(decoded),
+    )
+
+
+def _sound(done: _Pass) -> Step:
+    """Sound of clips: what stays of a source is used again."""
+    before = {row["clip_id"] for row in done.rows_gone(["clip_id"])}
+    wanted = {span["clip_id"] for unit in done.todo for span in unit.spans}
+    return Step(
+        name="keep sound",
+        of="clips",
+        new=len(wanted - before),
+        reused=sum(len(unit.spans) for unit in done.units) - len(wanted - before),
+        removed=len(before - wanted),
+        decode_bytes=_bytes(u.source for u in done.todo if not {span["clip_id"] for span in u.spans} <= before),
     )
 
 

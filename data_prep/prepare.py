@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from data_prep import losses, shots
 from data_prep.analyze import analyze
+from data_prep.audio import AUDIO, keep_audio
 from data_prep.captioning import GENERATED, Captioned, caption_spans, try_out
 from data_prep.captions import read_sidecar
 from data_prep.cutting import cut_all, with_media_keys
@@ -41,6 +42,7 @@ from vidgen_core.frozen import Frozen
 __all__ = ["DATA_TABLES", "Brought", "FunnelRow", "Prepared", "analysis_units", "bring", "candidates", "prepare"]
 
 DATA_TABLES = ("sources", "spans", "clips", "captions", "rejects")
+_OPTIONAL = (SCORES, AUDIO)  # of a release only where they have rows
 _ANALYSIS_VERSION = 3
 _ANALYZED = ("dead", "spans", "fingerprints", "sources")
 # The passes that decode sources, by the table that they fill.
@@ -140,7 +142,7 @@ def prepare(
         funnel=_funnel(tables, len(found), rejects, brought, _notes(decoded, settings)),
         reasons=dict(reasons.most_common()),
         decoded_per_source_frame=decoded,
-        release=tables.release([*DATA_TABLES, *([SCORES] if len(tables.read(SCORES, ["clip_id"])) else [])]),
+        release=tables.release([*DATA_TABLES, *(name for name in _OPTIONAL if len(tables.read(name, ["clip_id"])))]),
         notes=brought.said.notes,
     )
 
@@ -179,6 +181,8 @@ def bring(
     kept = with_media_keys(kept)
     cut_all(kept, unique, shop, settings, losses.tries(tables, "cut"))
     seconds.lap("clips")
+    keep_audio(kept, unique, shop, settings)
+    seconds.lap("clips with sound")
     return Brought(unique, kept, said, rejects, select, copies.pairs, copies.groups, seconds.laps)
 
 
@@ -213,6 +217,8 @@ def _funnel(
     if "captioned spans" in laps:
         counts["captioned spans"] = sum(any(row["caption"] for row in rows) for rows in brought.said.rows.values())
     counts |= {"spans dropped": levels["span"], "clips": len(tables.read("clips", ["clip_id"]))}
+    if len(sound := tables.read(AUDIO, ["audio_sha256"])["audio_sha256"]):
+        counts["clips with sound"] = len(sound) - sound.null_count
     return tuple(
         FunnelRow(name=name, rows=rows, seconds=laps.get(name), note=notes.get(name, ""))
         for name, rows in counts.items()

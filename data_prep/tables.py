@@ -66,6 +66,10 @@ SCHEMAS: Mapping[str, pa.Schema] = {
          ("frame_rate", pa.string()), ("media", pa.binary()), ("media_sha256", pa.string()),
          ("media_key", pa.string())]
     ),
+    "audio": pa.schema(
+        [*_SPAN_KEY, ("audio", pa.binary()), ("audio_sha256", pa.string()), ("sample_rate", pa.int32()),
+         ("channels", pa.int32()), ("samples", pa.int64())]
+    ),
     "captions": pa.schema(
         [*_SPAN_KEY, *_CAPTION, ("rank", pa.int32()), ("split", pa.string())]
     ),

@@ -202,6 +202,20 @@ def explain(
 
 
 @app.command()
+def export(
+    clip: Annotated[str, typer.Argument(help="A clip; the beginning of its id will do")],
+    out: Annotated[Path, typer.Option("--out", help="An .mp4 or .mkv file")],
+    home: HomeDir = _HOME,
+) -> None:
+    """Write a clip into a file, with its sound where data.audio kept it."""
+    from data_prep.export import export_clip
+    from data_prep.tables import Tables
+    from flows.home import Home
+
+    _say(export_clip(Tables(Home.open(home).tables_dir), clip, out))
+
+
+@app.command()
 def retry(
     home: HomeDir = _HOME,
     reason: Annotated[str | None, typer.Option("--reason", help="Only what was lost for this reason")] = None,
