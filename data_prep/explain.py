@@ -90,9 +90,11 @@ class SourceStory(Frozen):
 
 def explain_clip(tables: Tables, clip_id: str, settings: DataSettings) -> ClipStory:
     """The story of a clip under some settings; it is in `spans`."""
-    spans, select = candidates(tables, settings)
-    span = spans.filter(pc.equal(spans["clip_id"], clip_id)).to_pylist()[0]
     rejects = _rows(tables, "rejects", "clip_id", clip_id)
+    # What was never captioned could not be matched: it waits, and no rule has dropped it.
+    silent = bool(rejects) and rejects[0]["stage"] == "caption"
+    spans, select = candidates(tables, settings, wait=silent)
+    span = spans.filter(pc.equal(spans["clip_id"], clip_id)).to_pylist()[0]
     said = [(row["caption"], row["origin"]) for name in ("captions", "generated_captions")
             for row in _rows(tables, name, "clip_id", clip_id)]  # fmt: skip
     beside = [(span["caption"], span["caption_origin"])] if span["caption"] else []

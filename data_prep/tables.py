@@ -82,6 +82,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
          ("fits", pa.bool_())]
     ),
     "scores": pa.schema([*_SPAN_KEY, ("scorer", pa.string()), ("score", pa.string()), ("value", pa.float64())]),
+    "caption_scores": pa.schema(
+        [*_SPAN_KEY, ("scorer", pa.string()), ("score", pa.string()), ("value", pa.float64())]
+    ),
     "rejects": pa.schema(
         [("level", pa.string()), ("source_id", pa.string()), ("clip_id", pa.string()), ("uri", pa.string()),
          ("stage", pa.string()), ("reason", pa.string()), ("value", pa.float64()), ("threshold", pa.float64()),
