@@ -6,7 +6,7 @@ A learner knows nothing of devices, ranks, files, Ray or MLflow; it holds networ
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,20 @@ from vidgen_core.chance import Chance
 from vidgen_core.frozen import Frozen
 from vidgen_core.shapes import Clips, Context, ContextMask, Index, Latents, Video
 
-__all__ = ["Ask", "Batch", "Codec", "Family", "Frozen", "Learner", "Player", "Space", "Text", "TextEncoder"]
+__all__ = [
+    "Ask",
+    "Batch",
+    "Codec",
+    "Family",
+    "Frozen",
+    "Learner",
+    "Player",
+    "Published",
+    "Space",
+    "Text",
+    "TextEncoder",
+    "Work",
+]
 
 
 class Space(Frozen):
@@ -123,6 +136,29 @@ class Player:
     hidden: frozenset[str] = frozenset()
 
 
+class Published(NamedTuple):
+    """What a paper says of a size: the space it was built for, and how many parameters it counts.
+
+    A family's module lists them as `PUBLISHED`, by the name of the size.
+    """
+
+    space: Space
+    parameters: float
+
+
+class Work(NamedTuple):
+    """What one sample costs in one training step.
+
+    Attributes:
+        flops: Floating-point operations of all turns, forward and backward; a multiply-add is two.
+        tokens: Places that the network works on: tokens of a transformer, positions of a convolutional network.
+
+    """
+
+    flops: float
+    tokens: int
+
+
 class Learner(nn.Module, ABC):
     """Anything the loop can train: a generator, a codec, a captioner, a video encoder."""
 
@@ -141,7 +177,14 @@ class Learner(nn.Module, ABC):
 
     @abstractmethod
     def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
-        """The objective on data it never trained on: name -> value per sample, float [B]."""
+        """The objective on data it never trained on: name -> value per sample, float [B].
+
+        "loss" is always among the names; lower is better. What is drawn comes from `chance` alone.
+        """
+
+    @abstractmethod
+    def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
+        """The cost of one sample (channels, frames, height, width) with so many text tokens, by formula."""
 
 
 class Family(Learner):
