@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vidgen_core import weights
 from vidgen_core.chance import Chance
 from vidgen_core.interfaces import Batch
+from vidgen_core.training.forecast import rehearse
 
 
 def flat(learner):
@@ -150,6 +151,28 @@ def test_the_formula_of_its_work_agrees_with_what_pytorch_counts(subject):
     work = learner.work(subject.shape, 0 if batch.text is None else batch.text.tokens.shape[1])
     assert 2 * work.flops == pytest.approx(counted.get_total_flops(), rel=0.02)
     assert work.tokens > 0
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_what_a_backward_pass_needs_is_known_to_the_byte_without_one(subject, half):
+    learner, batch = subject.build(), subject.batch(3)
+    own = {value.untyped_storage().data_ptr() for value in learner.parameters()}
+    fullest, kept = 0, {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast("cpu", enabled=half):
+        for _ in learner.losses(batch, Chance(0)):
+            saved = sum(one.untyped_storage().nbytes() for place, one in kept.items() if place not in own)
+            fullest = max(fullest, saved)
+            kept.clear()
+    text = (0, 0) if batch.text is None else tuple(batch.text.tokens.shape[1:])
+    trial = rehearse(subject.build, subject.shape, text, 3, device="cpu", half=half)
+    if trial is None:
+        pytest.skip("what it does hangs on what it draws")
+    assert trial.saved_bytes == pytest.approx(fullest, rel=0.01)
 
 
 def test_half_precision_agrees_with_full(subject):
