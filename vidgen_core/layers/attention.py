@@ -24,16 +24,20 @@ class SelfAttention(nn.Module):
         self.key_norm = RMSNorm(dim // heads)
         self.to_out = nn.Linear(dim, dim)
 
-    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
-        """Every token attends to every token."""
+    def forward(
+        self, x: Float[Tensor, "batch tokens dim"], bias: Float[Tensor, "batch_or_1 heads tokens tokens"] | None = None
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Every token attends to every token; a bias is added to the scores."""
         q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        out = _attend(self.query_norm(q), self.key_norm(k), v)
+        out = _attend(self.query_norm(q), self.key_norm(k), v, bias)
         return self.to_out(out.transpose(1, 2).flatten(2))
 
-    def flops(self, batch: int, tokens: int) -> Flops:
+    def flops(self, batch: int, tokens: int, *, biased: bool = False) -> Flops:
         """Of `batch` rows of so many tokens."""
-        scores = Flops(attention=4.0 * batch * tokens**2 * self.to_out.in_features)
-        return product(self.to_qkv, batch * tokens) + product(self.to_out, batch * tokens) + scores
+        scores = 4.0 * batch * tokens**2 * self.to_out.in_features
+        # A bias that learns keeps its scores, which are then not computed again.
+        kind = Flops(products=scores) if biased else Flops(attention=scores)
+        return product(self.to_qkv, batch * tokens) + product(self.to_out, batch * tokens) + kind
 
 
 class CrossAttention(nn.Module):
