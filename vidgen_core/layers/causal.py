@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from vidgen_core.layers.flops import Flops, product
 from vidgen_core.layers.norms import RMSNorm
+from vidgen_core.layers.zeroed import zeroed
 
 __all__ = ["ResidualBlock", "Size", "SpaceConv", "SpaceUpsample", "TimeConv", "TimeUpsample", "sequence_flops"]
 
@@ -146,9 +147,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.space = nn.Sequential(RMSNorm(channels), SpaceConv(channels, channels), nn.SiLU())
         self.time = nn.Sequential(RMSNorm(channels), TimeConv(channels, channels), nn.SiLU())
-        self.to_out = nn.Linear(channels, channels)
-        nn.init.zeros_(self.to_out.weight)
-        nn.init.zeros_(self.to_out.bias)
+        self.to_out = zeroed(nn.Linear(channels, channels))
 
     def forward(self, x: Features) -> Features:
         """[B, T, H, W, C], shape kept."""
