@@ -31,6 +31,7 @@ from vidgen_core.training.order import Stream, ahead
 from vidgen_core.training.place import Place
 from vidgen_core.training.samples import Samples
 from vidgen_core.training.settings import TrainSettings
+from vidgen_core.training.speed import meter_of
 from vidgen_core.training.store import store_at
 
 ROUNDS, STEPS, CLIPS = 15, 10, 512
@@ -89,8 +90,10 @@ def _engine(job: Job):
     """Ten steps of the engine: reading ahead, gradient, clipping, optimizer, weight average, journal, a row."""
     chance, place = Chance(job.settings.seed), Place()
     state = loop.State(job.build(), job.settings)
-    stream = Stream(Samples(job.data, "train", text=False), job.settings, place, chance)
-    journal = Journal(job, place, recorder=None, progress=None, kept=None, step=0)
+    samples = Samples(job.data, "train", text=False)
+    stream = Stream(samples, job.settings, place, chance)
+    meter = meter_of(job, state.learner, samples.batch([0], [0]), place)
+    journal = Journal(job, place, meter, recorder=None, progress=None, kept=None, step=0)
 
     def run() -> None:
         with closing(ahead(stream.pieces, range(state.step, state.step + STEPS))) as batches:

@@ -26,7 +26,7 @@ from vidgen_core.training.place import PEER_WAIT_S, Place
 from vidgen_core.training.sharded_files import MANIFEST, Reader, Writer, check_file
 from vidgen_core.training.store import Store
 
-__all__ = ["Checkpoints", "Found", "facts", "name_of", "pointers", "protect", "published", "read"]
+__all__ = ["Checkpoints", "Found", "facts", "name_of", "newest", "pointers", "protect", "published", "read"]
 
 _POINTERS = "pointers"
 # Said of every save and load by one process, which is nothing that a user could change.
@@ -255,8 +255,22 @@ def read(store: Store, checkpoint: str) -> tuple[dict[str, Tensor], dict[str, An
         name: torch.empty(told["shape"], dtype=getattr(torch, told["dtype"]))
         for name, told in manifest["tensors"].items()
     }
-    load(tensors, storage_reader=Reader(store, checkpoint, manifest), no_dist=True)
+    with _causes():
+        load(tensors, storage_reader=Reader(store, checkpoint, manifest), no_dist=True)
     return tensors, manifest["facts"]
+
+
+def newest(store: Store, *, after: int = 0) -> tuple[int, dict[str, Tensor]] | None:
+    """Step and tensors of the newest good checkpoint of a later step than `after`, for whoever watches a run."""
+    for name in reversed(published(store)):
+        if (step := int(name.removeprefix("step-"))) <= after:
+            return None
+        try:
+            return step, read(store, name)[0]
+        except _DAMAGED:
+            # Damaged, or dropped by the run in this moment.
+            continue
+    return None
 
 
 def _point(store: Store, pointer: str, checkpoint: str, objective: float | None) -> None:

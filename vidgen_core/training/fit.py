@@ -25,6 +25,7 @@ from vidgen_core.training.journal import Journal, Progress, Recorder
 from vidgen_core.training.order import Order, Stream, ahead
 from vidgen_core.training.place import Place
 from vidgen_core.training.samples import Samples
+from vidgen_core.training.speed import meter_of
 from vidgen_core.training.stopping import STOPPED_EXIT, Stop
 from vidgen_core.training.store import store_at
 from vidgen_core.training.units import lay_out
@@ -95,11 +96,12 @@ def fit(
         closing(Checkpoints(store_at(job.checkpoints), place, job=digest, keep=settings.keep)) as kept,
         closing(Checkpoints(store_at(job.averages), place, job=digest, keep=settings.steps)) as snapshots,
     ):
+        meter = meter_of(job, learner, train.batch([0], [0]), place)
         state = loop.State(lay_out(learner.to(place.device), settings, place), settings)
         journaled, notes = _resume(state, kept, place)
         told = {"job": digest, "resumed_from": state.step, "samples": len(train)}
         with closing(
-            Journal(job, place, recorder=recorder, progress=progress, kept=journaled, step=state.step)
+            Journal(job, place, meter, recorder=recorder, progress=progress, kept=journaled, step=state.step)
         ) as journal:
             _Run(job, place, chance, state, kept, snapshots, journal, watch).learn(train, held)
         kept.wait()
@@ -194,7 +196,8 @@ def finished(job: Job, digest: str | None = None) -> Fitted | None:
 
 def _open(job: Job, split: str, learner: Learner) -> Samples:
     reads_text = learner.reads_text and (job.space is None or job.space.text_dim > 0)
-    samples = Samples(job.data, split, text=reads_text)
+    scalars = () if job.space is None else [scalar.name for scalar in job.space.scalars]
+    samples = Samples(job.data, split, text=reads_text, scalars=scalars)
     if not samples and split == job.data.train:
         raise VidgenError("There is no clip to learn from", move="Loosen data.select, or add videos")
     if samples and job.space is not None:
@@ -233,7 +236,7 @@ def _check_same(job: Job, found: str, digest: str | None) -> None:
 def _write_final(
     job: Job, averaged: Mapping[str, Tensor], train: Samples, told: Mapping[str, Any], *, device: str
 ) -> None:
-    space = None if job.space is None else job.space.model_dump()
+    space = None if job.space is None else job.space.model_dump(mode="json")
     card = {"kind": job.kind, "name": job.name, "config": job.config, "space": space, "fitted": dict(told)}
     learner = job.build()
     learner.load_state_dict(averaged)

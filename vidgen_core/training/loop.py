@@ -24,6 +24,7 @@ from vidgen_core.training.players import Training, Turn
 from vidgen_core.training.schedule import rate
 from vidgen_core.training.settings import TrainSettings
 from vidgen_core.training.units import plain_name
+from vidgen_core.training.updates import ratios, remember
 
 __all__ = ["State", "Step", "precision", "run"]
 
@@ -37,6 +38,7 @@ class Step:
         turns: What each player's turns came to, in their order.
         rate: The learning rate.
         wait_s: Seconds that the loop waited for samples.
+        updates: Length of each player's update over that of its weights; of steps that are logged, otherwise {}.
         pieces: What this worker learned from.
 
     """
@@ -45,6 +47,7 @@ class Step:
     turns: Sequence[Turn]
     rate: float
     wait_s: float
+    updates: Mapping[str, float]
     pieces: Sequence[Batch] = ()
 
     @property
@@ -178,10 +181,11 @@ def run(
         step_rate = rate(settings, state.step)
         pieces = [piece.to(place.device) for piece in pieces]
         take = partial(Training.turn, rate=step_rate, place=place, stop=stop())
+        before = remember(state.players) if (state.step + 1) % settings.log_every == 0 else {}
         turns = list(_turns(state, pieces, take, chance=chance, settings=settings, place=place))
         state.share_buffers(place)
         state.count(turns, settings)
-        yield Step(state.step, turns, step_rate, wait_s, pieces)
+        yield Step(state.step, turns, step_rate, wait_s, ratios(before, state.players, place), pieces)
 
 
 def precision(settings: TrainSettings, place: Place) -> torch.autocast:

@@ -1,7 +1,7 @@
 """A player while it learns: its weights, their one flat gradient, its optimizers, its averaged weights."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -135,6 +135,19 @@ class Training:
             for name, value in average.items()
         }
 
+    def parts(self) -> list[Tensor]:
+        """The part of each weight that this worker holds, live."""
+        return [leaf.detach() for leaf in self._leaves.values()]
+
+    def length(self, parts: Sequence[Tensor], place: Place) -> Tensor:
+        """Length of tensors that are split as the weights are, over all workers."""
+        squares = torch.stack(torch._foreach_norm(list(parts))).square()
+        of_split = torch.tensor([isinstance(v, DTensor) for v in self.weights.values()], device=squares.device)
+        split_ones = squares[of_split].sum()
+        if self.is_split:
+            place.sum_(split_ones, self._group)
+        return (split_ones + squares[~of_split].sum()).sqrt()
+
     def _length(self, place: Place) -> Tensor:
         if not self.is_split:
             return self._flat[:-2].norm()
@@ -146,9 +159,8 @@ class Training:
         decays = [(self.average, min(self._settings.ema_decay, (1 + self.steps) / (10 + self.steps)))]
         self.steps += 1
         decays += [(average, decay(self.steps, self._powers[one])) for one, average in self._tracked.items()]
-        weights = [leaf.detach() for leaf in self._leaves.values()]
         for average, stays in decays:
-            torch._foreach_lerp_(list(average.values()), weights, 1 - stays)
+            torch._foreach_lerp_(list(average.values()), self.parts(), 1 - stays)
 
 
 def _leaf(value: nn.Parameter) -> nn.Parameter:

@@ -71,7 +71,8 @@ class Folder:
 
     def names(self) -> list[str]:
         """All names there are, sorted."""
-        found = (file for file in self._folder.rglob("*") if file.is_file())
+        # Unlike a glob, a walk does not mind a folder that somebody removes meanwhile.
+        found = (Path(place) / name for place, _, names in os.walk(self._folder) for name in names)
         return sorted(file.relative_to(self._folder).as_posix() for file in found)
 
     def folders(self) -> set[str]:
