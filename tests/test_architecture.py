@@ -17,7 +17,7 @@ MAY_IMPORT = {
 }
 LAYERS = [
     {"shapes", "clip", "chance", "errors", "frozen", "digests", "discovery", "scene", "sampling", "scalars", "betas"},
-    {"interfaces", "paths", "predictions", "layers", "weights"},
+    {"interfaces", "paths", "pyramid", "predictions", "layers", "weights"},
     {"networks", "objectives", "samplers", "guidance", "known", "codecs", "encoders"},
     {"families"},
     {"training", "evaluation", "applications"},

@@ -166,6 +166,7 @@ class Family(Learner):
     has_likelihood: ClassVar[bool] = False
     has_encoder: ClassVar[bool] = False
     has_denoiser: ClassVar[bool] = False
+    has_guidance: ClassVar[bool] = True
     accepts_known: ClassVar[bool] = False
     accepts_scalars: ClassVar[bool] = False
 
