@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
+from data_prep.bounds import costs_itself
 from data_prep.captioners._contract import Captioner, CaptionerSettings, Said
 from data_prep.decode import Undecodable, take_decoded
 from data_prep.ledger import Row
@@ -154,6 +155,7 @@ def _by_workers(units: Sequence[Unit], work: Work, shop: Workshop, settings: Cap
         yield rows
 
 
+@costs_itself
 def _answer_all(unit: Unit, *, work: Work, settings: CaptionerSettings) -> tuple[list[Row], int]:
     """In a worker: rows for a unit, and how many frames were decoded for them."""
     captioner, message = _opened(settings.model_dump_json()), _GONE
@@ -218,6 +220,7 @@ def _spooled(
             yield _lost(unit._replace(spans=tuple(spans.values())), work, Said("", "failed", message))
 
 
+@costs_itself
 def _spool(unit: Unit, *, folder: Path, settings: CaptionerSettings) -> tuple[Path, str, int]:
     """In a worker: the pictures of a unit into a file, why there are no others, and how many frames were decoded."""
     file, message = folder / f"{unit.key}.arrow", _GONE

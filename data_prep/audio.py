@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data_prep.bounds import bounded_memory, costs_itself
 from data_prep.cutting import older
 from data_prep.decode import demuxed, open_file
 from data_prep.settings import DataSettings
@@ -197,11 +198,13 @@ def from_flac(data: bytes) -> Sound:
         return Sound(np.concatenate(parts, axis=1).astype(np.int16), stream.rate)
 
 
+@costs_itself
 def _keep_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
     there = _reusable(unit, tables)
     new = [span for span in unit.spans if span["clip_id"] not in there]
     length_s = Fraction(settings.frames) / parse_rate(settings.frame_rate)
-    there |= {span["clip_id"]: _row(span, sound) for span, sound in sounds(unit.source.file, new, length_s)}
+    with bounded_memory():
+        there |= {span["clip_id"]: _row(span, sound) for span, sound in sounds(unit.source.file, new, length_s)}
     rows = [there[span["clip_id"]] for span in unit.spans]
     return {AUDIO: write(tables, AUDIO, unit.key, rows, made=unit.made)}
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from data_prep import losses, shots
 from data_prep.analyze import analyze
 from data_prep.audio import AUDIO, keep_audio
+from data_prep.bounds import bounded_memory, costs_itself
 from data_prep.captioning import GENERATED, Captioned, caption_spans, try_out
 from data_prep.captions import read_sidecar
 from data_prep.cutting import cut_all, with_media_keys
@@ -288,10 +289,14 @@ def analysis_units(sources: Sequence[Source], settings: DataSettings, tries: Map
     return units
 
 
+@costs_itself
 def _analyze_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
     """Write a source's files; a file that cannot be decoded gets its row among the dead."""
     try:
-        analysis = analyze(unit.source, settings)
+        # A detector's libraries are not the source's doing: torch takes 3 GiB of address space.
+        discovery.load("data_prep.shot_detectors", settings.shots.detector)
+        with bounded_memory():
+            analysis = analyze(unit.source, settings)
         rows = {"sources": [analysis.source], "spans": analysis.spans, "fingerprints": [analysis.fingerprint]}
     except Undecodable as error:
         rows = {"dead": [dead_row(unit.source, error.reason, error.message, 1 + unit.tries)]}

@@ -84,7 +84,7 @@ class Workshop:
     def run(
         self,
         units: Sequence[Unit],
-        work: Callable[[Unit], dict[str, Part]],
+        work: Callable[[Unit], dict[str, Part] | Failure],
         names: Sequence[str],
         *,
         adopt: bool = False,

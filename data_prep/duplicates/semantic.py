@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.bounds import costs_itself
 from data_prep.captioning import by_source
 from data_prep.duplicates.groups import Copied, Span
 from data_prep.duplicates.matches import Pair
@@ -87,6 +88,7 @@ def _alike(
                 yield worse, better, float(cosines[row, better])
 
 
+@costs_itself
 def _embed_unit(unit: Unit, *, tables: Tables, settings: SemanticSettings) -> dict[str, Part]:
     from data_prep.clip_models import open_clip_model
 
