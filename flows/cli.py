@@ -190,6 +190,22 @@ def plan_prepare(
     _say(plan(Home.open(home), videos, load(recipe, changes or []), as_json=as_json))
 
 
+@plan_app.command("train")
+def plan_train(
+    recipe: RecipeName = _RECIPE,
+    changes: Changes = None,
+    on: Annotated[
+        list[str] | None, typer.Option("--on", help="cpu (measured now), a100, h100, h200, b200, ...")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Parameters, operations, memory and time of the recipe's trainings, before a device is touched."""
+    from flows.commands.plan_train import plan_train as plan
+    from flows.recipes.recipe import load
+
+    _say(plan(load(recipe, changes or []), on or ["cpu", "a100", "h100", "h200", "b200"], as_json=as_json))
+
+
 @app.command()
 def explain(
     what: Annotated[str, typer.Argument(help="A clip, a source or a file; the beginning of an id will do")],

@@ -24,7 +24,12 @@ LAYERS = [
     {"registry"},
 ]
 DOORS = {
-    "ray": {"data_prep/run.py", "vidgen_core/training/ray_train.py", "flows/cluster.py"},
+    "ray": {
+        "data_prep/run.py",
+        "vidgen_core/training/ray_train.py",
+        "vidgen_core/training/ray_beside.py",
+        "flows/cluster.py",
+    },
     "prefect": {"flows"},
     "mlflow": {"vidgen_core/registry"},
 }

@@ -15,7 +15,7 @@ from torch import Tensor
 from vidgen_core import discovery
 from vidgen_core.chance import Chance
 from vidgen_core.guidance import guided
-from vidgen_core.interfaces import Ask, Batch, Family, Frozen, Player, Space, Text
+from vidgen_core.interfaces import Ask, Batch, Family, Frozen, Player, Published, Space, Text, Work
 from vidgen_core.networks import factorized_dit
 from vidgen_core.objectives.flow_matching import logit_normal_times, per_sample_mean
 from vidgen_core.paths import RectifiedFlow, expand_times, shift_times
@@ -23,12 +23,18 @@ from vidgen_core.predictions import Prediction, read
 from vidgen_core.scalars import named
 from vidgen_core.shapes import Latents, Times
 
-__all__ = ["Config", "FlowMatching"]
+__all__ = ["PUBLISHED", "Config", "FlowMatching"]
 
 Scalars = Mapping[str, Tensor]
 _HELD_OUT_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
 # A velocity read from x0 divides by t; below this time the division only amplifies the network's error.
 _SMALLEST_TIME = 0.05
+
+_PAPERS_SPACE = Space(channels=4, frames=16, height=32, width=32, text_dim=0)
+PUBLISHED = {  # arXiv:2401.03048, table 1
+    "base": Published(_PAPERS_SPACE, 129.8e6),
+    "paper": Published(_PAPERS_SPACE, 674.0e6),
+}
 
 
 class Config(Frozen):
@@ -116,6 +122,10 @@ class FlowMatching(Family):
             draws = chance.within(f"t{time:.1f}")
             errors[f"t{time:.1f}"] = time**2 * self._velocity_error(batch, t, draws)
         return {"loss": torch.stack(list(errors.values())).mean(0), **errors}
+
+    def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
+        """One pass of the network and its gradient."""
+        return Work(self.network.flops(shape, text_tokens).step, self.network.tokens(shape))
 
     def generate(self, ask: Ask, chance: Chance) -> Latents:
         """Integrate from noise to data along shifted, evenly spaced times."""

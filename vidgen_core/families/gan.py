@@ -56,6 +56,7 @@ class GAN(Family):
     """Two players: the critic moves first, then the generator against the critic as it has become."""
 
     has_guidance = False
+    smallest_piece = 2
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vidgen_core.layers.flops import Flops, product
 from vidgen_core.layers.norms import RMSNorm
 
 __all__ = ["CrossAttention", "Past", "SelfAttention"]
@@ -48,6 +49,11 @@ class SelfAttention(nn.Module):
         out = _attend(q, k, v, causal=causal)
         return self.to_out(out.transpose(1, 2).flatten(2))
 
+    def flops(self, batch: int, tokens: int) -> Flops:
+        """Of `batch` rows of so many tokens."""
+        scores = Flops(attention=4.0 * batch * tokens**2 * self.to_out.in_features)
+        return product(self.to_qkv, batch * tokens) + product(self.to_out, batch * tokens) + scores
+
 
 class CrossAttention(nn.Module):
     """Attention from tokens to a context of which some entries may be absent.
@@ -78,6 +84,12 @@ class CrossAttention(nn.Module):
         k, v = self.to_key_value(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         out = _attend(self.query_norm(q), self.key_norm(k), v, mask[:, None, None])
         return self.to_out(out.transpose(1, 2).flatten(2))
+
+    def flops(self, tokens: int, entries: int) -> Flops:
+        """Of so many tokens that read one context of so many entries."""
+        read = product(self.to_key_value, entries + 1)
+        scores = Flops(attention=4.0 * tokens * (entries + 1) * self.to_out.in_features)
+        return read + product(self.to_query, tokens) + product(self.to_out, tokens) + scores
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:

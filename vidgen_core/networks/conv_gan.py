@@ -157,7 +157,8 @@ class ConvCritic(nn.Module):
     def score(self, features: Tensor, text: Text | None) -> PerSample:
         """The score that a smallest map and a text get."""
         pooled = F.relu(features).mean((2, 3, 4))
-        return self.to_score(pooled)[:, 0] + (self.to_text(pooled) * self.sentence(text, len(pooled), pooled)).sum(1)
+        told = (self.to_text(pooled) * self.sentence(text, len(pooled), pooled)).float().sum(1)
+        return self.to_score(pooled)[:, 0].float() + told
 
 
 class _DownBlock(nn.Module):
