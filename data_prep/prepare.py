@@ -41,7 +41,7 @@ from vidgen_core.frozen import Frozen
 __all__ = ["DATA_TABLES", "Brought", "FunnelRow", "Prepared", "analysis_units", "bring", "candidates", "prepare"]
 
 DATA_TABLES = ("sources", "spans", "clips", "captions", "rejects")
-_ANALYSIS_VERSION = 3
+_ANALYSIS_VERSION = 4
 _ANALYZED = ("dead", "spans", "fingerprints", "sources")
 # The passes that decode sources, by the table that they fill.
 _PASSES = {"sources": "analyze", SCORES: "score", EMBEDDINGS: "embed", GENERATED: "caption", "clips": "cut"}
