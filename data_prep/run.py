@@ -8,6 +8,7 @@ import faulthandler
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -92,7 +93,7 @@ class PoolRunner:
         context = multiprocessing.get_context("forkserver")
         # Only heard before the first pool; what is missing later each process imports by itself.
         context.set_forkserver_preload([name for name in sys.modules if name.split(".")[0] == __package__])
-        return ProcessPoolExecutor(workers, mp_context=context)
+        return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_the_caller)
 
 
 class RayRunner:
@@ -128,6 +129,18 @@ class RayRunner:
                 yield item, _died(deadline_s)
             except ray.exceptions.RayTaskError as error:
                 raise error.as_instanceof_cause() from None
+
+
+def _end_with_the_caller() -> None:
+    """A caller that is killed takes its processes along, which otherwise wait for work for ever."""
+    caller = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if caller is not None:
+            caller.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _watched(function: Callable[[Item], Result], item: Item, deadline_s: float) -> Result:
