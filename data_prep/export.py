@@ -27,10 +27,11 @@ from data_prep.units import Progress
 from vidgen_core import digests
 from vidgen_core.frozen import Frozen
 
-__all__ = ["MANIFEST", "Encoding", "Exported", "Shot", "encode_shots", "export", "kept_shots"]
+__all__ = ["MANIFEST", "PRESETS", "Encoding", "Exported", "Shot", "encode_shots", "export", "kept_shots"]
 
 VERSION = 1
 MANIFEST = "shots.jsonl"
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _ENCODABLE = ("yuv420p", "yuvj420p")
 _TURNS: Mapping[int, tuple[tuple[str, str], ...]] = {
     0: (), 90: (("transpose", "cclock"),), 180: (("hflip", ""), ("vflip", "")), 270: (("transpose", "clock"),),

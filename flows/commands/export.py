@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data_prep.export import MANIFEST, Encoding, Exported, export
+from data_prep.export import MANIFEST, PRESETS, Encoding, Exported, export
 from data_prep.run import PoolRunner
 from data_prep.sources import identify, list_files
 from data_prep.tables import Tables
@@ -17,9 +17,12 @@ def export_shots(home: Home, out: Path, videos: Path | None, encoding: Encoding,
     """Write what is missing; what was done.
 
     Raises:
-        VidgenError: Nothing was prepared or kept, the folder cannot be made, or a source is gone or does not decode.
+        VidgenError: Nothing was prepared, x264 has no such preset, the folder cannot be made, or a source is gone or
+            does not decode.
 
     """
+    if encoding.preset not in PRESETS:
+        raise VidgenError("x264 has no such preset", got=encoding.preset, allowed=", ".join(PRESETS))
     spec = last_spec(home, "prepare")
     where = videos or spec.videos
     try:
