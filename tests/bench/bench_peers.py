@@ -68,10 +68,11 @@ def peers(videos: Path | None) -> dict[str, Any]:
         for number in range(ROUNDS):
             # Whoever was last is first: nobody has the quiet minutes alone. All start cold, so no round warms up.
             for name in list(ways) if number % 2 else reversed(list(ways)):
-                few[name].append(ways[name](small))
-        many = {name: way(large) for name, way in ways.items()}
+                few[name] += _tried(name, ways, small, missing)
+        many = {name: cost for name in ways for cost in _tried(name, ways, large, missing)}
+    there = [name for name in there if name not in missing]
     return {**missing, **{name: _against_ours(few, many, name) for name in there},
-            "costs": {name: _costs(few[name], many[name]) for name in ways},
+            "costs": {name: _costs(few[name], many[name]) for name in ways if name not in missing},
             "files": {"small": SMALL, "large": (*SMALL, *MORE)}, "processes": PROCESSES,
             "runner": "process pool"}  # fmt: skip
 
@@ -115,6 +116,21 @@ def _ways(environments: Path, there: Sequence[str]) -> dict[str, Callable[[Path]
     return {**ours, **theirs, "vidgen_command": partial(_measured, (), ()), "ffmpeg_null": _null}
 
 
+def _tried(
+    name: str, ways: Mapping[str, Callable[[Path], dict[str, float]]], videos: Path, missing: dict[str, str]
+) -> list[dict[str, float]]:
+    """One run of a way, or none where a peer fails, which costs its own row and is told there."""
+    if name in missing:
+        return []
+    try:
+        return [ways[name](videos)]
+    except RuntimeError as error:
+        if name not in PEERS:
+            raise
+        missing[name] = f"not run: {error}"
+        return []
+
+
 def _measured(program: Sequence[str], more: Sequence[str], videos: Path) -> dict[str, float]:
     """Cost of a program over a folder, and what it made; no program is our command line."""
     with tempfile.TemporaryDirectory() as folder:
@@ -151,8 +167,8 @@ def _null(videos: Path) -> dict[str, float]:
 def _cost(command: Sequence[str], out: Path) -> dict[str, float]:
     result, said = out / "cost.json", out / "said.txt"
     with said.open("wb") as stream:
-        measure = [sys.executable, str(HERE / "process_cost.py"), str(result), *command]
-        subprocess.run(measure, stdout=stream, stderr=subprocess.STDOUT, check=False, timeout=LIMIT_S)
+        measure = [sys.executable, str(HERE / "process_cost.py"), str(result), str(LIMIT_S), *command]
+        subprocess.run(measure, stdout=stream, stderr=subprocess.STDOUT, check=False)
     cost: dict[str, float] = json.loads(result.read_text())
     if cost.pop("exit") != 0:
         raise RuntimeError(f"{' '.join(command)} failed:\n{said.read_text(errors='replace')[-3000:]}")

@@ -1,4 +1,4 @@
-"""What a command costs, with everything that it starts: `python process_cost.py RESULT.json COMMAND ...`.
+"""What a command costs, with everything that it starts: `python process_cost.py RESULT.json LIMIT_S COMMAND ...`.
 
 This process adopts every orphan below it, so the kernel's account of its ended children has the seconds of daemons too:
 Ray's leave their parents at once. Not in that account are children of a process that ignores their end, as Ray's raylet
@@ -20,23 +20,30 @@ PR_SET_CHILD_SUBREAPER = 36
 LOOK_EVERY_S = 0.1
 # What is left when the command has ended gets so long to end by itself.
 REST_S = 5.0
+LATE_EXIT = 124
 
 
-def main(result: Path, command: list[str]) -> int:
-    """Run the command; write its exit code, seconds of CPU and of the clock, and most resident memory."""
+def main(result: Path, limit_s: float, command: list[str]) -> int:
+    """Run the command; write its exit code, seconds of CPU and of the clock, and most resident memory.
+
+    What is not done at the limit is ended, with all that it started, and has the exit code 124.
+    """
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     began, watch = time.monotonic(), _Watch()
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    while child.poll() is None:
+    while child.poll() is None and time.monotonic() - began < limit_s:
         watch.look()
         time.sleep(LOOK_EVERY_S)
-    wall_s = time.monotonic() - began
+    wall_s, code = time.monotonic() - began, child.returncode
+    if code is None:
+        child.kill()
+        code = LATE_EXIT
     _end_the_rest(watch)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cost = {"exit": child.returncode, "cpu_s": used.ru_utime + used.ru_stime + watch.unaccounted_s(),
+    cost = {"exit": code, "cpu_s": used.ru_utime + used.ru_stime + watch.unaccounted_s(),
             "wall_s": wall_s, "peak_rss_mb": watch.peak_bytes / 2**20}  # fmt: skip
     result.write_text(json.dumps(cost))
-    return child.returncode
+    return code
 
 
 class _Watch:
@@ -102,4 +109,4 @@ def _ignores_children(pid: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+    sys.exit(main(Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]))
