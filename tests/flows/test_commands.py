@@ -60,12 +60,14 @@ def test_every_command_tells_what_is_there(prepared, tmp_path):
     assert loose["dropped_by"] is None
     assert loose["reject"]["reason"] == "min_motion"
     assert json.loads(vidgen("query", "select count(*) n from clips", *at, "--format", "json"))[0]["n"] > 0
+    ahead = json.loads(vidgen("plan", "train", "--recipe", "shapes.tiny", "--on", "h100", "--json"))
+    assert [one["on"][0]["fits"] for one in ahead.values()] == [True, True]
     assert vidgen("query", "select 1 as one, 'a,b' as two", *at, "--format", "csv") == 'one,two\n1,"a,b"\n'
     page = tmp_path / "card.html"
     assert vidgen("card", *at, "--out", page).strip() == str(page)
     assert "min_motion" in page.read_text()
     shots = tmp_path / "shots"
-    told = vidgen("export", "--out", shots, *at, "--workers", 1)
+    told = vidgen("shots", "--out", shots, *at, "--workers", 1)
     assert told == f"{len(list(shots.glob('*.mp4')))} shots written, 0 were there: {shots / 'shots.jsonl'}\n"
 
 
@@ -81,8 +83,8 @@ def test_mistakes_get_a_sentence_and_exit_code_2(prepared, tmp_path):
     assert "not_a_video (1)" in vidgen("retry", *at, "--reason", "crashed", code=2)
     (tmp_path / "card").write_text("")
     assert "an .html file" in vidgen("card", *at, "--out", tmp_path / "card.pdf", code=2)
-    assert "Allowed: ultrafast" in vidgen("export", "--out", tmp_path, *at, "--preset", "fastest", code=2)
-    assert "Not a directory" in vidgen("export", "--out", tmp_path / "card" / "x", *at, code=2)
+    assert "Allowed: ultrafast" in vidgen("shots", "--out", tmp_path, *at, "--preset", "fastest", code=2)
+    assert "Not a directory" in vidgen("shots", "--out", tmp_path / "card" / "x", *at, code=2)
     assert "run vidgen prepare there first" in vidgen("retry", "--home", tmp_path / "new", code=2)
 
 

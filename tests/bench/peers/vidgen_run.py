@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from data_prep.export import Encoding, export
 from data_prep.prepare import prepare
 from data_prep.run import PoolRunner
 from data_prep.select import Select
 from data_prep.settings import DataSettings
+from data_prep.shot_files import Encoding, export
 from data_prep.sources import identify, list_files
 from data_prep.tables import Tables
 

@@ -1,9 +1,9 @@
-"""`vidgen export`: the kept shots as files."""
+"""`vidgen shots`: the kept shots as files."""
 
 from pathlib import Path
 
-from data_prep.export import MANIFEST, PRESETS, Encoding, Exported, export
 from data_prep.run import PoolRunner
+from data_prep.shot_files import MANIFEST, PRESETS, Encoding, Exported, export
 from data_prep.sources import identify, list_files
 from data_prep.tables import Tables
 from flows.home import Home

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from data_prep.decode import open_source, take_decoded
-from data_prep.export import MANIFEST, Encoding, Shot, encode_shots, export, kept_shots
 from data_prep.prepare import prepare
 from data_prep.samples import make
 from data_prep.settings import DataSettings
+from data_prep.shot_files import MANIFEST, Encoding, Shot, encode_shots, export, kept_shots
 from data_prep.sources import identify, list_files
 from data_prep.tables import Tables
 from tests.data_prep.runners import InProcess
