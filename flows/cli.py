@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 
 from flows.failures import MISTAKE_EXIT, StageCrashedError, disk_full, is_disk_full
+from flows.stopping import stop
 from vidgen_core.errors import VidgenError
 
 __all__ = ["app", "main"]
@@ -29,7 +29,6 @@ HomeDir = Annotated[Path, typer.Option("--home", help="Where everything is kept"
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: data.select.min_motion=0.2")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
-_LEAVE_AFTER_S = 5.0
 _HOME, _VIDEOS, _RECIPE = Path(".vidgen"), Path(".vidgen/videos"), "shapes.demo"
 
 
@@ -42,7 +41,7 @@ def main() -> None:
     except typer.Exit as error:
         _leave("", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        _leave("Stopped. The same command goes on from here.", _stop.code)
+        _leave("Stopped. The same command goes on from here.", stop.code)
     except StageCrashedError as error:
         _leave(str(error), 1)
     except Exception as error:
@@ -362,32 +361,13 @@ def _run_spec(spec: Any, home: Any, stage: str) -> None:
     from flows.embedded import prefect_server
     from flows.show import table
 
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     with home.lock(), prefect_server(home):
         from flows.pipeline import STAGE_FLOWS, pipeline
 
         results = [STAGE_FLOWS[stage](spec)] if stage else pipeline(spec)
     _out.print(table(results))
-
-
-class _Stop:
-    """Stop the stage at once, and ourselves soon: a client of Prefect may wait for its server without an end.
-
-    Leaving is safe at any time, because the guards end all that we started when we are gone.
-    """
-
-    code = 128 + signal.SIGINT
-
-    def __call__(self, number: int, _frame: object) -> None:
-        self.code = 128 + number
-        timer = threading.Timer(_LEAVE_AFTER_S, os._exit, (self.code,))
-        timer.daemon = True
-        timer.start()
-        raise KeyboardInterrupt
-
-
-_stop = _Stop()
 
 
 def _say(text: str) -> None:
