@@ -122,9 +122,11 @@ def test_hidden_matrices_are_matrices_and_neither_end_is_one():
     assert sum(weights[name].numel() for name in hidden) > 0.4 * sum(weight.numel() for weight in weights.values())
 
 
-def test_a_level_without_an_answer_is_refused():
+def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(VidgenError, match="as many entries"):
         Config(multipliers=(1, 2, 4), attention=(True,))
+    with pytest.raises(VidgenError, match="cannot be shared by 3 heads"):
+        Config(base=50)
 
 
 def test_biases_hang_on_signed_distance_and_far_ones_share_theirs():
