@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "vidgen_core": {"vidgen_core"},
 }
 LAYERS = [
-    {"shapes", "clip", "chance", "errors", "frozen", "digests", "discovery", "scene", "sampling", "betas"},
+    {"shapes", "clip", "chance", "errors", "frozen", "digests", "discovery", "scene", "sampling", "scalars", "betas"},
     {"interfaces", "paths", "pyramid", "predictions", "layers", "weights"},
     {"networks", "objectives", "samplers", "guidance", "known", "codecs", "encoders"},
     {"families"},

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data_prep.conditions import spread
 from data_prep.tables import Tables
 from flows.cluster import local_ray
 from flows.spec import Follow, Row, Spec, StageResult
@@ -26,7 +27,7 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     """Train the family and put the generator together."""
     recipe, facts = spec.recipe, spec.result("latents").facts
     codec_dir = Path(facts["codec_dir"])
-    job = _job(spec, codec_dir, facts["latents"], facts["embeddings"])
+    job = _job(spec, codec_dir)
     tracker = open_tracker(spec)
     tracker.params({"recipe": recipe.name, "recipe_json": recipe.model_dump_json(), "release": facts["release"]})
     tracker.dataset(recipe.name, facts["release"], spec.home.releases_dir / f"{facts['release']}.json")
@@ -79,25 +80,27 @@ def _card(spec: Spec, job: Job) -> generator.Card:
     )
 
 
-def _job(spec: Spec, codec_dir: Path, latents: str, embeddings: str) -> Job:
-    recipe, tables = spec.recipe, Tables(spec.home.tables_dir)
+def _job(spec: Spec, codec_dir: Path) -> Job:
+    recipe, tables, facts = spec.recipe, Tables(spec.home.tables_dir), spec.result("latents").facts
     shape = open_codec(codec_dir).latent_shape(recipe.data.frames, recipe.data.height, recipe.data.width)
     channels, frames, height, width = shape
     text_dim = open_encoder(recipe.text.name, recipe.text.config()).dim
     config = recipe.family.config()
-    release = spec.result("latents").facts["release"]
-    key = digests.of_value([recipe.family.name, config, recipe.training.identity(), release])
+    key = digests.of_value([recipe.family.name, config, recipe.training.identity(), facts["release"]])
+    scalars = spread(tables, facts["conditions"], recipe.conditions) if recipe.conditions else ()
+    space = Space(channels=channels, frames=frames, height=height, width=width, text_dim=text_dim, scalars=scalars)
     return Job(
         kind="families",
         name=recipe.family.name,
         config=config,
-        space=Space(channels=channels, frames=frames, height=height, width=width, text_dim=text_dim),
+        space=space,
         settings=recipe.training,
         data=Data(
             kind="latents",
-            files=tuple(tables.files(latents)),
+            files=tuple(tables.files(facts["latents"])),
             captions=tuple(tables.files("captions")),
-            embeddings=tuple(tables.files(embeddings)),
+            embeddings=tuple(tables.files(facts["embeddings"])),
+            scalars=tuple(tables.files(facts["conditions"])) if recipe.conditions else (),
         ),
         work_dir=spec.home.training_dir / key,
     )

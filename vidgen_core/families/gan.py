@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vidgen_core.chance import Chance
+from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import Ask, Batch, Family, Frozen, Player, Space, Text, Work
 from vidgen_core.networks import conv_gan
 from vidgen_core.objectives.adversarial import AdversarialLoss, as_fake, as_real, gradient_length, made_real
@@ -120,9 +121,19 @@ def swapped(text: Text) -> tuple[Text, Tensor]:
     """Each sample's text given to its neighbor (0 with 1, 2 with 3 ...), and 1.0 where that changes anything, [B].
 
     Neighbors, not the batch shifted by one: so a batch that is cut into pieces of even size pairs the same samples.
+
+    Raises:
+        VidgenError: The number of samples is odd, so that one has no neighbor.
+
     """
+    if len(text.mask) % 2:
+        raise VidgenError(
+            "Samples cannot be paired to tell a critic what does not belong together",
+            got=f"{len(text.mask)} samples a worker and pass",
+            allowed="an even number",
+            move="Set training.batch to a multiple of 2 * workers * accumulate, or family mismatch=0",
+        )
     order = torch.arange(len(text.mask), device=text.mask.device) ^ 1
-    order = order.clamp_max(len(order) - 1)
     other = Text(text.tokens[order], text.mask[order])
     same = ((text.tokens == other.tokens).all(-1) & (text.mask == other.mask)).all(1)
     return other, (~same).to(text.tokens.dtype)

@@ -7,6 +7,7 @@ adaptive layer norms; blocks in space also read the text. Convolutions may stand
 
 import math
 import re
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -18,6 +19,7 @@ from vidgen_core.layers.attention import CrossAttention, SelfAttention
 from vidgen_core.layers.embeddings import TimeEmbedding, sinusoids, space_time_positions
 from vidgen_core.layers.flops import Flops, product
 from vidgen_core.layers.patches import patchify, unpatchify
+from vidgen_core.layers.scalars import ScalarEmbedding
 from vidgen_core.layers.stem import ConvHead, ConvStem
 from vidgen_core.layers.zeroed import zeroed
 from vidgen_core.shapes import Latents, Times
@@ -116,6 +118,7 @@ class FactorizedDiT(nn.Module):
         self.text_pooled = nn.Sequential(
             nn.Linear(config.dim, config.dim), nn.SiLU(), nn.Linear(config.dim, config.dim)
         )
+        self.scalars = ScalarEmbedding(space.scalars, config.dim) if space.scalars else None
         self.space_blocks = nn.ModuleList(Block(config, text=space.text_dim > 0) for _ in range(config.depth))
         self.time_blocks = nn.ModuleList(Block(config, text=False) for _ in range(config.depth))
         self.norm_out = nn.LayerNorm(config.dim, elementwise_affine=False)
@@ -126,9 +129,11 @@ class FactorizedDiT(nn.Module):
         if self.head is None:
             zeroed(self.to_out)
 
-    def forward(self, x: Latents, t: Times, text: Text | None) -> Latents:
-        """Prediction for noisy `x` at time `t`, one time a sample or one a latent frame."""
+    def forward(self, x: Latents, t: Times, text: Text | None, scalars: Mapping[str, Tensor] | None = None) -> Latents:
+        """Prediction for noisy `x` at time `t`, one time a sample or one a latent frame; scalars are as in `Batch`."""
         condition, context = self._read(t if t.ndim == 2 else t[:, None].expand(-1, x.shape[2]), text)
+        if self.scalars is not None:
+            condition = condition + self.scalars(scalars or {}, len(x))[:, None]
         if self.stem is None or self.head is None:
             return unpatchify(self._transform(patchify(x, self.config.patch), condition, context), self.config.patch)
         features = self.stem(x, condition)

@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vidgen_core.chance import Chance
+from vidgen_core.chance import Shapes
 from vidgen_core.frozen import Frozen
 from vidgen_core.interfaces import Batch, Learner, Text
 from vidgen_core.training.accelerators import Accelerator, uses_bfloat16
@@ -217,23 +217,6 @@ def _moments(learner: Learner, settings: TrainSettings) -> int:
     return total
 
 
-class _Shapes(Chance):
-    """Draws that have a shape and no values."""
-
-    def normal(self, purpose: str, index: Tensor, shape: Sequence[int]) -> Tensor:
-        """See `Chance`."""
-        del purpose
-        return torch.empty(len(index), *shape, device=index.device)
-
-    def uniform(self, purpose: str, index: Tensor, shape: Sequence[int] = ()) -> Tensor:
-        """See `Chance`."""
-        return self.normal(purpose, index, shape)
-
-    def within(self, *scope: str | int) -> "_Shapes":
-        """See `Chance`."""
-        return _Shapes(self.seed, (*self.scope, *scope))
-
-
 def _empty_batch(learner: Learner, shape: Shape, text: tuple[int, int], count: int) -> Batch:
     words = None
     if learner.reads_text and text[1]:
@@ -272,7 +255,7 @@ def _watched(learner: Learner, batch: Batch) -> Trial:
 
     fullest = 0
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), _Count() as count:
-        for _ in learner.losses(batch, _Shapes(0)):
+        for _ in learner.losses(batch, Shapes(0)):
             fullest = max(fullest, sum(tensor.untyped_storage().nbytes() for tensor in kept.values()))
             # Its backward pass frees them before the next turn.
             kept.clear()

@@ -123,7 +123,7 @@ def test_the_result_holds_the_averaged_weights_and_what_is_needed_to_build_them(
     fitted = fit(job, place=ALONE)
     state, card = weights.load(job.final_dir)
     assert (card["kind"], card["name"], card["config"]) == ("families", "toy", {"hidden": 5})
-    assert card["space"] == job.space.model_dump()
+    assert card["space"] == job.space.model_dump(mode="json")
     job.build().load_state_dict(state)
     last = checkpoints.latest(job.work_dir / "checkpoints").parts
     average = last["players"]["toy"]["average"]
