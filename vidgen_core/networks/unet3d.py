@@ -11,7 +11,7 @@ the paper trains on videos and images together.
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import torch
@@ -27,6 +27,7 @@ from vidgen_core.layers.causal import Size, SpaceConv, SpaceUpsample
 from vidgen_core.layers.embeddings import TimeEmbedding, sinusoids
 from vidgen_core.layers.flops import Flops, product
 from vidgen_core.layers.relative import RelativeBias
+from vidgen_core.layers.scalars import ScalarEmbedding
 from vidgen_core.shapes import Latents, Times
 
 __all__ = ["Config", "UNet3D"]
@@ -187,7 +188,7 @@ class Level(nn.Module):
 
 
 class UNet3D(nn.Module):
-    """Network of a video denoiser: `(x [B,C,T,H,W], t [B] or [B,T], text) -> [B,C,T,H,W]`."""
+    """Network of a video denoiser: `(x [B,C,T,H,W], t [B] or [B,T], text, scalars) -> [B,C,T,H,W]`."""
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
@@ -197,6 +198,7 @@ class UNet3D(nn.Module):
         self.time = TimeEmbedding(dim)
         self.text_tokens = nn.Linear(space.text_dim, dim) if text else None
         self.text_pooled = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim)) if text else None
+        self.scalars = ScalarEmbedding(space.scalars, dim) if space.scalars else None
         self.conv_in = SpaceConv(space.channels, widths[0])
         channels, kept = widths[0], [widths[0]]
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
@@ -223,10 +225,18 @@ class UNet3D(nn.Module):
         nn.init.zeros_(self.conv_out.weight)
 
     def forward(
-        self, x: Latents, t: Times, text: Text | None, apart: Bool[Tensor, "batch frames"] | None = None
+        self,
+        x: Latents,
+        t: Times,
+        text: Text | None,
+        scalars: Mapping[str, Tensor] | None = None,
+        apart: Bool[Tensor, "batch frames"] | None = None,
     ) -> Latents:
-        """Prediction for noisy `x` at time `t`; frames where `apart` is True are images that see no other frame."""
-        condition, words = self._read(t if t.ndim == 2 else t[:, None], text)
+        """Prediction for noisy `x` at time `t`; scalars are as in `Batch`.
+
+        Frames where `apart` is True are images that see no other frame.
+        """
+        condition, words = self._read(t if t.ndim == 2 else t[:, None], text, scalars or {})
         together = None if apart is None else _together(apart)
         x = self.conv_in(x.permute(0, 2, 3, 4, 1).contiguous())
         kept = [x]
@@ -259,6 +269,8 @@ class UNet3D(nn.Module):
         """Of one sample (channels, frames, height, width) with so many text tokens and one time for all frames."""
         size: Size = shape[1:]
         total = self.time.flops(1) + self.conv_in.flops(size).on_data + self.conv_out.flops(size)
+        if self.scalars is not None:
+            total += self.scalars.flops()
         if self.text_tokens is not None and self.text_pooled is not None and text_tokens:
             total += product(self.text_tokens, text_tokens).on_data
             total += product(self.text_pooled[0], 1) + product(self.text_pooled[2], 1)
@@ -283,9 +295,11 @@ class UNet3D(nn.Module):
     def _ends_level(number: int, blocks: int) -> bool:
         return (number + 1) % blocks == 0
 
-    def _read(self, t: Tensor, text: Text | None) -> tuple[Tensor, Words | None]:
+    def _read(self, t: Tensor, text: Text | None, scalars: Mapping[str, Tensor]) -> tuple[Tensor, Words | None]:
         """The activated condition of all frames, or of each, and the words with their mask."""
         condition = self.time(t)
+        if self.scalars is not None:
+            condition = condition + self.scalars(scalars, len(t))[:, None]
         if self.text_tokens is None or self.text_pooled is None or text is None:
             return F.silu(condition), None
         words = self.text_tokens(text.tokens)

@@ -11,6 +11,7 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import Space, Text
 from vidgen_core.layers.relative import RelativeBias
 from vidgen_core.networks.unet3d import Config
+from vidgen_core.scalars import Scalar
 
 WORDS = HashedWords.tiny().build().encode(["a red square moves left", "a circle"])
 SMALL = Config(base=16, multipliers=(1, 2), attention=(True, False), head_dim=8)
@@ -43,7 +44,7 @@ def test_untrained_it_predicts_zero():
 @torch.no_grad()
 def test_frames_kept_apart_are_the_images_that_they_would_be_alone():
     network, x = make(), noisy()
-    together = network(x, TIMES, WORDS, torch.ones(2, 4, dtype=torch.bool))
+    together = network(x, TIMES, WORDS, apart=torch.ones(2, 4, dtype=torch.bool))
     alone = torch.cat([network(x[:, :, [frame]], TIMES, WORDS) for frame in range(4)], dim=2)
     assert torch.allclose(together, alone, atol=1e-5)
     assert not torch.allclose(network(x, TIMES, WORDS), alone, atol=1e-3)
@@ -52,7 +53,7 @@ def test_frames_kept_apart_are_the_images_that_they_would_be_alone():
 def test_no_gradient_crosses_to_or_from_a_frame_that_is_apart():
     network, x = make(), noisy().requires_grad_()
     apart = torch.tensor([[False, False, True, True], [False, False, False, True]])
-    out = network(x, TIMES, WORDS, apart)
+    out = network(x, TIMES, WORDS, apart=apart)
     for frame in range(4):
         (gradient,) = torch.autograd.grad(out[0, :, frame].sum(), x, retain_graph=True)
         seen = gradient.abs().amax((1, 3, 4)) > 0
@@ -64,8 +65,8 @@ def test_images_behind_a_video_may_change_places():
     network, x = make(), noisy()
     apart = torch.tensor([[False, False, True, True]] * 2)
     order = [0, 1, 3, 2]
-    assert torch.allclose(network(x, TIMES, WORDS, apart)[:, :, order], network(x[:, :, order], TIMES, WORDS, apart),
-                          atol=1e-5)  # fmt: skip
+    told = network(x[:, :, order], TIMES, WORDS, apart=apart)
+    assert torch.allclose(network(x, TIMES, WORDS, apart=apart)[:, :, order], told, atol=1e-5)
 
 
 @torch.no_grad()
@@ -84,6 +85,19 @@ def test_what_stands_behind_the_words_does_not_matter_and_the_words_do():
     noise = torch.where(WORDS.mask[..., None], WORDS.tokens, torch.randn_like(WORDS.tokens))
     assert torch.allclose(network(noisy(), TIMES, Text(noise, WORDS.mask)), said, atol=1e-5)
     assert not torch.allclose(network(noisy(), TIMES, WORDS.empty()), said, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_scalar_changes_the_output_and_a_missing_one_is_told_from_a_known_one():
+    scalar = Scalar(name="motion", quantiles=(0.0, 1.0, 2.0))
+    network = SMALL.build(Space(channels=4, frames=4, height=8, width=8, text_dim=0, scalars=(scalar,))).eval()
+    for weight in network.parameters():
+        weight.add_(0.05 * torch.randn_like(weight))
+    values = [torch.full((2,), value) for value in (0.5, 1.5, math.nan)]
+    slow, fast, missing = (network(noisy(), TIMES, None, {"motion": value}) for value in values)
+    assert torch.equal(missing, network(noisy(), TIMES, None))
+    assert not torch.allclose(slow, fast, atol=1e-4)
+    assert not torch.allclose(slow, missing, atol=1e-4)
 
 
 @pytest.mark.parametrize("space", [(4, 3, 7, 9), (1, 1, 5, 4)])
