@@ -12,7 +12,7 @@ the paper trains on videos and images together.
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -41,6 +41,7 @@ class Config(Frozen):
     """Sizes of the network.
 
     Args:
+        kind: Names this network among those of a family.
         base: Channels of the first level.
         multipliers: Channels of each level over `base`; between levels height and width are halved.
         blocks: Residual blocks of a level on the way down; there is one more on the way up.
@@ -49,6 +50,7 @@ class Config(Frozen):
 
     """
 
+    kind: Literal["unet3d"] = "unet3d"
     base: int = 32
     multipliers: tuple[int, ...] = (1, 2, 4)
     blocks: int = 1
@@ -188,7 +190,7 @@ class Level(nn.Module):
 
 
 class UNet3D(nn.Module):
-    """Network of a video denoiser: `(x [B,C,T,H,W], t [B] or [B,T], text, scalars) -> [B,C,T,H,W]`."""
+    """Network of a video denoiser: `(x [B,C,T,H,W], t [B] or [B,T], text) -> [B,C,T,H,W]`."""
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
@@ -198,7 +200,6 @@ class UNet3D(nn.Module):
         self.time = TimeEmbedding(dim)
         self.text_tokens = nn.Linear(space.text_dim, dim) if text else None
         self.text_pooled = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim)) if text else None
-        self.scalars = ScalarEmbedding(space.scalars, dim) if space.scalars else None
         self.conv_in = SpaceConv(space.channels, widths[0])
         channels, kept = widths[0], [widths[0]]
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
@@ -219,24 +220,18 @@ class UNet3D(nn.Module):
                 channels = width
             if number:
                 self.grow.append(SpaceConv(channels, channels))
+        self.scalars = ScalarEmbedding(space.scalars, dim) if space.scalars else None
         self.enlarge = SpaceUpsample()
         self.norm_out = nn.LayerNorm(channels)
         self.conv_out = SpaceConv(channels, space.channels)
         nn.init.zeros_(self.conv_out.weight)
 
     def forward(
-        self,
-        x: Latents,
-        t: Times,
-        text: Text | None,
-        scalars: Mapping[str, Tensor] | None = None,
+        self, x: Latents, t: Times, text: Text | None, scalars: Mapping[str, Tensor] | None = None, *,
         apart: Bool[Tensor, "batch frames"] | None = None,
-    ) -> Latents:
-        """Prediction for noisy `x` at time `t`; scalars are as in `Batch`.
-
-        Frames where `apart` is True are images that see no other frame.
-        """
-        condition, words = self._read(t if t.ndim == 2 else t[:, None], text, scalars or {})
+    ) -> Latents:  # fmt: skip
+        """Prediction for noisy `x` at time `t`; frames where `apart` is True are images that see no other frame."""
+        condition, words = self._read(t if t.ndim == 2 else t[:, None], text, scalars)
         together = None if apart is None else _together(apart)
         x = self.conv_in(x.permute(0, 2, 3, 4, 1).contiguous())
         kept = [x]
@@ -295,11 +290,11 @@ class UNet3D(nn.Module):
     def _ends_level(number: int, blocks: int) -> bool:
         return (number + 1) % blocks == 0
 
-    def _read(self, t: Tensor, text: Text | None, scalars: Mapping[str, Tensor]) -> tuple[Tensor, Words | None]:
+    def _read(self, t: Tensor, text: Text | None, scalars: Mapping[str, Tensor] | None) -> tuple[Tensor, Words | None]:
         """The activated condition of all frames, or of each, and the words with their mask."""
         condition = self.time(t)
         if self.scalars is not None:
-            condition = condition + self.scalars(scalars, len(t))[:, None]
+            condition = condition + self.scalars(scalars or {}, len(t))[:, None]
         if self.text_tokens is None or self.text_pooled is None or text is None:
             return F.silu(condition), None
         words = self.text_tokens(text.tokens)
