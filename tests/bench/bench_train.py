@@ -1,4 +1,7 @@
-"""A step of the training engine against a bare PyTorch loop of the same model: `python -m tests.bench.bench_train`."""
+"""A step of the training engine against a bare PyTorch loop, and of our networks against those of diffusers.
+
+`python -m tests.bench.bench_train`
+"""
 
 import tempfile
 from collections.abc import Iterator
@@ -8,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from tests.bench.bench_networks import networks
 from tests.bench.interleave import interleave, ratio, report, summary, wall_seconds
 from vidgen_core.chance import Chance
 from vidgen_core.families.flow_matching import Config
@@ -39,6 +43,7 @@ def main() -> None:
             "parameters": sum(weight.numel() for weight in job.build().parameters()),
             "step_s": {name: summary(values) for name, values in measured.items()},
             "engine_over_bare": ratio(measured, "engine", over="bare"),
+            **networks(),
         },
     )
 
