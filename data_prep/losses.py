@@ -15,6 +15,7 @@ from data_prep.units import dead_row
 from vidgen_core.errors import VidgenError
 
 __all__ = [
+    "FETCH",
     "LOSS_EXIT",
     "check_budget",
     "copied_spans",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 LOSS_EXIT = 3
+# The stage of `rejects` for what could not be had; its next run tries it again by itself.
+FETCH = "fetch"
 
 
 def dropped_spans(spans: pa.Table, verdicts: Verdicts) -> pa.Table:
@@ -99,7 +102,7 @@ def check_budget(rejects: pa.Table, sources: int, budget: float) -> None:
         VidgenError: They did; its exit code is `LOSS_EXIT`.
 
     """
-    stages = rejects.filter(pc.is_in(rejects["stage"], pa.array(["analyze", "cut"])))
+    stages = rejects.filter(pc.is_in(rejects["stage"], pa.array(["analyze", "cut", FETCH])))
     errors = stages.filter(pc.not_equal(stages["reason"], "duplicate"))
     lost = dict(zip(errors["source_id"].to_pylist(), errors["reason"].to_pylist(), strict=True))
     share = len(lost) / sources if sources else 0.0

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.lineage import find
+from data_prep.losses import FETCH
 from data_prep.tables import SCHEMAS, Tables
 from vidgen_core.errors import VidgenError, did_you_mean
 
@@ -20,7 +21,7 @@ def dead_letters(tables: Tables) -> list[dict[str, Any]]:
     """One row of `rejects` for each source that errors took whole or in part; copies and takedowns are no errors."""
     rows = tables.read("dead").to_pylist() if tables.exists("dead") else []
     rejects = tables.read("rejects")
-    cuts = rejects.filter(pc.equal(rejects["stage"], "cut")).to_pylist()
+    cuts = rejects.filter(pc.is_in(rejects["stage"], pa.array(["cut", FETCH]))).to_pylist()
     return [*rows, *{row["source_id"]: row for row in cuts}.values()]
 
 

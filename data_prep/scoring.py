@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_prep.run import Failure
+from data_prep.run import UNFETCHED, Failure
 from data_prep.score_settings import ScoreSettings
 from data_prep.scorers._weights import Scorer
 from data_prep.select import Select
@@ -77,7 +77,10 @@ def score_spans(spans: pa.Table, sources: Mapping[str, Source], shop: Workshop, 
     work = partial(_score_source, tables=shop.tables, settings=settings)
     finished: list[Part] = []
     for done, (task, result) in enumerate(shop.runner.map(work, tasks, deadline_s=shop.deadline_s), start=1):
-        if isinstance(result, Failure):
+        if isinstance(result, Failure) and result.reason == UNFETCHED:
+            # Its clips have no scores in this run, and the next one tries again.
+            result = []
+        elif isinstance(result, Failure):
             result = [write(shop.tables, SCORES, key, []) for key in task.keys.values()]
         shop.decoded[SCORES] += sum(part.decoded for part in result)
         finished += result

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data_prep.decode import take_decoded
 from data_prep.run import Failure, Runner
 from data_prep.sources import Source
-from data_prep.tables import SCHEMAS, Part, Tables, write_part
+from data_prep.tables import SCHEMAS, Part, Tables
 
 __all__ = ["Progress", "Unit", "Workshop", "dead_row", "made_of", "write"]
 
@@ -83,8 +82,8 @@ class Workshop:
         kept = (wanted & have).union(*(unit.replaces for unit in todo))
         for name in reversed(names):
             self.tables.commit(name, _schema(name), [], drop=self.tables.committed(name) - kept)
-        finished = [(unit, parts) for unit in todo if adopt and (parts := self.written(unit, names))]
-        there = {unit.key for unit, _ in finished}
+        there = self.written(todo, names) if adopt else {}
+        finished = [(unit, there[unit.key]) for unit in todo if unit.key in there]
         todo = [unit for unit in todo if unit.key not in there]
         before = len(have & wanted) + len(there)
         for done, (unit, result) in enumerate(self.runner.map(work, todo, deadline_s=self.deadline_s), start=1):
@@ -101,12 +100,19 @@ class Workshop:
             self.progress(before + done, len(units))
         self._commit(names, finished)
 
-    def written(self, unit: Unit, names: Sequence[str]) -> dict[str, Part]:
-        """The unit's files, each of which is whole or not there; {} unless all are there."""
-        files = {name: self.tables.part_file(name, unit.key) for name in names}
-        if not all(file.exists() for file in files.values()):
-            return {}
-        return {name: Part(unit.key, file, pq.read_metadata(file).num_rows) for name, file in files.items()}
+    def written(self, units: Sequence[Unit], names: Sequence[str]) -> dict[str, dict[str, Part]]:
+        """The files of those units that have all of them, by their keys; each is whole or not there."""
+        stored = {name: set(self.tables.stored(name)) for name in names} if units else {}
+        found = {}
+        for unit in units:
+            files = {name: self.tables.part_file(name, unit.key) for name in names}
+            if all(file in stored[name] for name, file in files.items()):
+                found[unit.key] = {name: self._part(unit.key, file) for name, file in files.items()}
+        return found
+
+    def _part(self, key: str, file: Path) -> Part:
+        with self.tables.opened(file) as opened:
+            return Part(key, file, opened.metadata.num_rows)
 
     def _commit(self, names: Sequence[str], finished: Sequence[tuple[Unit, dict[str, Part]]]) -> None:
         replaced = {key for unit, _ in finished for key in unit.replaces}
@@ -116,15 +122,15 @@ class Workshop:
 
 def write(tables: Tables, name: str, unit: str, rows: list[dict[str, Any]], *, made: str = "") -> Part:
     """Write a unit's rows as its file, with what its key was made of; it carries the frames decoded since the last."""
-    file = tables.part_file(name, unit)
     table = pa.Table.from_pylist(rows, _schema(name))
-    write_part(file, table.replace_schema_metadata({_MADE: made}) if made else table)
+    file = tables.write(name, unit, table.replace_schema_metadata({_MADE: made}) if made else table)
     return Part(unit, file, len(rows), take_decoded())
 
 
-def made_of(file: Path) -> dict[str, Any]:
+def made_of(tables: Tables, file: Path) -> dict[str, Any]:
     """What the key of the unit in a file was made of; empty where the file does not say."""
-    return json.loads((pq.read_schema(file).metadata or {}).get(_MADE.encode(), b"{}"))
+    with tables.opened(file) as opened:
+        return json.loads((opened.schema_arrow.metadata or {}).get(_MADE.encode(), b"{}"))
 
 
 def dead_row(source: Source, reason: str, message: str, attempts: int) -> dict[str, Any]:

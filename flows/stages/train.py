@@ -4,7 +4,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.tables import Tables
 from flows.cluster import local_ray
 from flows.spec import Follow, Row, Spec, StageResult
 from flows.stage import ProgressFile, write_value
@@ -62,7 +61,7 @@ def open_tracker(spec: Spec) -> Tracker:
 
 
 def _job(spec: Spec, codec_dir: Path, latents: str, embeddings: str) -> Job:
-    recipe, tables = spec.recipe, Tables(spec.home.tables_dir)
+    recipe, tables = spec.recipe, spec.home.tables()
     shape = open_codec(codec_dir).latent_shape(recipe.data.frames, recipe.data.height, recipe.data.width)
     channels, frames, height, width = shape
     text_dim = open_encoder(recipe.text.name, recipe.text.config()).dim
