@@ -22,7 +22,7 @@ __all__ = ["WHOLE_BYTES", "Folder", "Mirror"]
 
 _THREADS = 8
 WHOLE_BYTES = 4 * 2**20
-_FREE_SHARE = 10
+_SCARCE_BYTES = 10 * 2**30
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ class Folder:
 
 @dataclass(frozen=True)
 class Mirror(Folder):
-    """Tables elsewhere; `root` has copies of their files, as many as leave a tenth of the disk free.
+    """Tables elsewhere; `root` has copies of their files, after a run at most half of what the disk has room for.
 
     Attributes:
         place: Where they are.
-        most_bytes: The copies have together at most so many, whatever is free; 0 for the rule above.
+        most_bytes: Together at most so many after a run, instead.
 
     """
 
@@ -186,7 +186,7 @@ class Mirror(Folder):
         """See `Folder`; its copy stays where there is room for it."""
         self.place.put(file, self._path(file))
         size = file.stat().st_size
-        if size > WHOLE_BYTES and self._excess(size) > 0:
+        if size > WHOLE_BYTES and shutil.disk_usage(self.root).free < _SCARCE_BYTES:
             file.unlink()
 
     def delete(self, file: Path) -> None:
@@ -205,12 +205,13 @@ class Mirror(Folder):
         for name, files in current.items():
             self.discard([file for file in super().stored(name) if file not in files])
         states = sorted((file.stat().st_mtime, file.stat().st_size, file) for file in self.root.rglob("part-*.parquet"))
-        excess = self._excess(sum(size for _, size, _ in states))
+        held = sum(size for _, size, _ in states)
+        most = self.most_bytes or (shutil.disk_usage(self.root).free + held) // 2 if states else 0
         for _, size, file in states:
-            if excess <= 0:
+            if held <= most:
                 return
             file.unlink(missing_ok=True)
-            excess -= size
+            held -= size
 
     def row_hashes(self, file: Path) -> Path | None:
         """See `Folder`."""
@@ -237,14 +238,6 @@ class Mirror(Folder):
                 got=f"{self.place.uri}/{self._path(file)}",
                 move="Give the same command again; if the file is gone, remove its table and prepare it again",
             ) from lost
-
-    def _excess(self, held_bytes: int) -> int:
-        """How much of the copies is too much."""
-        if self.most_bytes:
-            return held_bytes - self.most_bytes
-        disk = shutil.disk_usage(self.root)
-        return disk.total // _FREE_SHARE - disk.free
-
 
 
 def _has(file: Path, size_bytes: int) -> bool:

@@ -28,17 +28,19 @@ Result = TypeVar("Result")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/+")
 # What brings the client of a store: an extra of ours.
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
+_CODE = re.compile(r"<Code>(\w+)</Code>")
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _TRIES, _FIRST_WAIT_S = 4, 0.5
 # Of deltalake's own client; together with its growing waits half a minute.
 _DELTA_PATIENCE = {"max_retries": "8", "retry_timeout": "60s", "timeout": "60s"}
 _NO_ANSWER = (
-    "connection refused", "could not connect", "error sending request", "timed out", "timeout", "connection reset",
+    "connection refused", "could not connect", "error sending request", "timed out", "connecttimeout", "connection reset",
     "connection was closed", "cannot connect", "dns error", "name or service not known", "server disconnected",
     "broken pipe", "temporary failure",
 )  # fmt: skip
 _NO_CREDENTIALS = ("unable to locate credentials", "nocredentials", "credentials provider", "credentialsnotloaded",
-                   "partial credentials", "no providers in chain", "anonymous caller", "config profile")  # fmt: skip
+                   "partial credentials", "no providers in chain", "anonymous caller", "config profile",
+                   "169.254.169.254", "no credentials found in chain")  # fmt: skip
 _DENIED = ("accessdenied", "access denied", "forbidden", "invalidaccesskeyid", "signaturedoesnotmatch", "expiredtoken",
            "invalid_grant", "permission", "access key id you provided", "signature we calculated")  # fmt: skip
 _NOT_THERE = ("nosuchbucket", "bucket does not exist", "no such bucket")
@@ -187,11 +189,15 @@ class Place:
 
     def delta_options(self) -> dict[str, str]:
         """What deltalake is told; a commit is a put that fails when somebody else has made the same version."""
-        if _EXTRAS.get(self.scheme) != "s3":
-            return dict(_DELTA_PATIENCE)
-        plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http:")
-        options = {"conditional_put": "etag", **({"aws_allow_http": "true"} if plain else {})}
-        return _DELTA_PATIENCE | options
+        options = dict(_DELTA_PATIENCE)
+        if _EXTRAS.get(self.scheme) == "s3":
+            options["conditional_put"] = "etag"
+            if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http:"):
+                options["aws_allow_http"] = "true"
+            if not _is_open():
+                # With an endpoint of its own it would look at keys in the environment only, and not at profiles.
+                options["aws_force_credential_load"] = "true"
+        return options
 
     @property
     def scheme(self) -> str:
@@ -297,9 +303,16 @@ def filesystem(scheme: str) -> Any:
         # Patience is ours: botocore's own tries would multiply with them.
         tries = {} if "AWS_MAX_ATTEMPTS" in os.environ else {"retries": {"total_max_attempts": 1}}
         options["config_kwargs"] = {"connect_timeout": 10, "read_timeout": 60, **tries}
-        # The name that deltalake reads, for buckets that are open to all.
-        options["anon"] = os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true")
-    return made(**options)
+        options["anon"] = _is_open()
+    client = made(**options)
+    if _EXTRAS.get(scheme) == "s3":
+        client.retries = 2
+    return client
+
+
+def _is_open() -> bool:
+    """Whether nobody has to say who they are; the variable is deltalake's."""
+    return os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true")
 
 
 def _again(act: Callable[[Any], Result], scheme: str, final: Sequence[type[Exception]]) -> Result:
@@ -343,7 +356,10 @@ def _told(error: Exception, uri: str) -> VidgenError | None:
 
 
 def _words(error: Exception) -> str:
+    """What an error says, in a line; where a store gave a code, that."""
     text = _COLORS.sub("", str(error))
+    if code := _CODE.search(text):
+        return code[1]
     return " ".join(text.split())[:300] or type(error).__name__
 
 

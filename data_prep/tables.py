@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -159,12 +159,22 @@ class Tables:
     def __init__(self, root: Path, place: Place | None = None) -> None:
         self.root, self.place = root, place
         self._shelf = Folder(root) if place is None else Mirror(root, place)
+        # Elsewhere every look at a log costs requests, so what was seen stands until a commit of ours.
+        self._seen: dict[str, DeltaTable | None] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_seen": {}}
 
     def exists(self, name: str) -> bool:
         """True once something was committed to it."""
+        if name in self._seen:
+            return self._seen[name] is not None
         uri, options = self._shelf.delta(name)
         with self._shelf.errors():
-            return DeltaTable.is_deltatable(uri, options)
+            there = bool(DeltaTable.is_deltatable(uri, options))
+        if not there and self.place is not None:
+            self._seen[name] = None
+        return there
 
     def part_file(self, name: str, unit: str) -> Path:
         """Where a unit's file of a table belongs on this machine; `write` puts it there, and `files` fetches it."""
@@ -259,10 +269,12 @@ class Tables:
                 uri, options = self._shelf.delta(name)
                 declared, title = Schema.from_arrow(schema), name.replace("/", ".")
                 create_table_with_add_actions(uri, declared, actions, name=title, storage_options=options)
+                self._seen.pop(name, None)
             elif actions:
                 table = self._delta(name)
                 declared = table.schema() if schema is None else Schema.from_arrow(schema)
                 table.create_write_transaction(actions, "append", declared)
+                table.update_incremental()
         self._shelf.discard([self.part_file(name, unit) for unit in gone])
 
     def replace(self, name: str, table: pa.Table) -> None:
@@ -364,8 +376,13 @@ class Tables:
         return hashes
 
     def _delta(self, name: str, version: int | None = None) -> DeltaTable:
+        if version is None and (seen := self._seen.get(name)) is not None:
+            return seen
         uri, options = self._shelf.delta(name)
-        return DeltaTable(uri, version=version, storage_options=options)
+        table = DeltaTable(uri, version=version, storage_options=options)
+        if version is None and self.place is not None:
+            self._seen[name] = table
+        return table
 
     def _add(self, part: Part) -> AddAction:
         stats = json.dumps({"numRecords": part.rows})

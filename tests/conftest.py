@@ -52,3 +52,33 @@ def ray_session():
     yield
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    """A real S3 server on loopback."""
+    from tests.stores import Server
+
+    server = Server(tmp_path_factory.mktemp("s3") / "server.log")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def s3(s3_server, tmp_path_factory):
+    """A gate before the S3 server, as the environment names it; its buckets are those of everybody."""
+    from data_prep.storage import filesystem
+    from tests.stores import CREDENTIALS, Gate
+
+    gate = Gate(s3_server, tmp_path_factory.mktemp("gate"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": gate.url}).items():
+            patch.setenv(name, value)
+        # The machine's own configuration must not matter.
+        patch.setenv("AWS_CONFIG_FILE", str(tmp_path_factory.mktemp("aws") / "none"))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path_factory.mktemp("aws") / "none"))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        filesystem.cache_clear()
+        yield gate
+    gate.shut()
+    filesystem.cache_clear()
