@@ -34,9 +34,9 @@ _TRIES, _FIRST_WAIT_S = 4, 0.5
 # Of deltalake's own client; together with its growing waits half a minute.
 _DELTA_PATIENCE = {"max_retries": "8", "retry_timeout": "60s", "timeout": "60s"}
 _NO_ANSWER = (
-    "connection refused", "could not connect", "error sending request", "timed out", "connecttimeout", "connection reset",
-    "connection was closed", "cannot connect", "dns error", "name or service not known", "server disconnected",
-    "broken pipe", "temporary failure",
+    "connection refused", "could not connect", "error sending request", "timed out", "connecttimeout",
+    "connection reset", "connection was closed", "cannot connect", "dns error", "name or service not known",
+    "server disconnected", "broken pipe", "temporary failure",
 )  # fmt: skip
 _NO_CREDENTIALS = ("unable to locate credentials", "nocredentials", "credentials provider", "credentialsnotloaded",
                    "partial credentials", "no providers in chain", "anonymous caller", "config profile",

@@ -134,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             connection.close()
 
-    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _pass_on
+    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _pass_on  # noqa: N815 - names of the base class
 
     def log_message(self, *_):
         """Quiet."""

@@ -47,8 +47,10 @@ def uploaded(folder, uri):
 
 @pytest.fixture(scope="module")
 def both(s3, videos, tmp_path_factory):
-    """The same videos prepared from a folder into a folder, and from S3 into S3."""
+    """The same videos prepared from a folder into a folder, and from S3 into S3, in a bucket that keeps versions."""
     root = tmp_path_factory.mktemp("both")
+    filesystem("s3").mkdirs("laws")
+    filesystem("s3").call_s3("put_bucket_versioning", Bucket="laws", VersioningConfiguration={"Status": "Enabled"})
     uri = uploaded(videos, "s3://laws/raw")
     here, away = Tables(root / "tables"), Tables(root / "away", Place("s3://laws/tables"))
     expected = prepare(videos, here, SETTINGS, InProcess())
@@ -109,26 +111,6 @@ def test_latents_are_mapped_from_copies_and_are_those_of_a_folder(both, tmp_path
     assert fresh.digest(name) == here.digest(name)
 
 
-def test_what_is_forgotten_is_in_no_object_of_any_version(s3, videos, tmp_path):
-    filesystem("s3").mkdirs("versions", exist_ok=True)
-    filesystem("s3").call_s3("put_bucket_versioning", Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
-    uri, tables = uploaded(videos, "s3://versions/raw"), Tables(tmp_path / "copies", Place("s3://versions/tables"))
-    prepare(uri, tables, SETTINGS, InProcess())
-    row = tables.query("select source_id, uri from clips join sources using (source_id) limit 1").to_pylist()[0]
-    held = [
-        file for name in ("clips", "spans", "sources") for file in tables.holding(name, "source_id", row["source_id"])
-    ]
-    removed = forget(tables, row["source_id"], row["uri"], [])
-    assert removed.files >= len(held) == 3
-    listed = filesystem("s3").call_s3("list_object_versions", Bucket="versions")
-    left = {one["Key"] for kind in ("Versions", "DeleteMarkers") for one in listed.get(kind, [])}
-    assert not left & {f"tables/{file.relative_to(tables.root).as_posix()}" for file in held}
-    assert not any(file.exists() for file in held)
-    every = SETTINGS.model_copy(update={"select": Select(min_motion=None, need_caption=False)})
-    assert prepare(uri, tables, every, InProcess()).reasons["forgotten"] >= 1
-    assert row["source_id"] not in tables.read("spans", ["source_id"])["source_id"].to_pylist()
-
-
 def test_addresses_are_told_apart_and_carry_no_secret(tmp_path):
     assert place_of(f"file://{tmp_path}/a%20b") == tmp_path / "a b"
     assert place_of("S3://bucket/raw/") == Place("s3://bucket/raw")
@@ -139,3 +121,20 @@ def test_addresses_are_told_apart_and_carry_no_secret(tmp_path):
         place_of("s4://bucket/raw")
     with pytest.raises(VidgenError, match=r"pip install 'vidgen\[gs\]'"):
         place_of("gs://bucket/raw")
+
+
+# The last one, because it takes something away from what the others look at.
+def test_what_is_forgotten_is_in_no_object_of_any_version(both, s3):
+    _, tables, uri, _, _ = both
+    row = tables.query("select source_id, uri from clips join sources using (source_id) limit 1").to_pylist()[0]
+    kept = ("clips", "spans", "sources", OBJECTS)
+    held = [file for name in kept for file in tables.holding(name, "source_id", row["source_id"])]
+    removed = forget(tables, row["source_id"], row["uri"], [])
+    assert removed.files >= len(held) == 4
+    listed = filesystem("s3").call_s3("list_object_versions", Bucket="laws")
+    left = {one["Key"] for kind in ("Versions", "DeleteMarkers") for one in listed.get(kind, [])}
+    assert not left & {f"tables/{file.relative_to(tables.root).as_posix()}" for file in held}
+    assert not any(file.exists() for file in held)
+    every = SETTINGS.model_copy(update={"select": Select(min_motion=None, need_caption=False)})
+    assert prepare(uri, tables, every, InProcess()).reasons["forgotten"] >= 1
+    assert row["source_id"] not in tables.read("spans", ["source_id"])["source_id"].to_pylist()
