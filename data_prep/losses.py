@@ -67,7 +67,8 @@ def cut_failures(spans: pa.Table, tried: Mapping[str, int]) -> pa.Table:
     """Rows of `rejects` for kept spans without media: cutting their source crashed or hung."""
     return ask(
         """SELECT 'span' AS level, spans.source_id, clip_id, uri, 'cut' AS stage, 'cut_failed' AS reason,
-                  NULL AS value, NULL AS threshold, 'The process that cut its source died or took too long' AS message,
+                  NULL AS value, NULL AS threshold,
+                  'The process that cut its source died or took too long, or the source did not come' AS message,
                   1 + coalesce(times, 0) AS attempts
            FROM spans LEFT JOIN tried ON spans.source_id = tried.source_id""",
         spans=spans,

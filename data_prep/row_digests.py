@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["hashes_in", "hashes_of", "keep", "kept"]
+__all__ = ["hashes_in", "hashes_of", "keep", "kept", "of_table"]
 
 _HASH_BYTES = hashlib.sha256().digest_size
 _ROWS_AT_ONCE = 1024
@@ -18,6 +18,11 @@ def hashes_of(table: pa.Table) -> list[bytes]:
     columns = sorted(table.column_names)
     values = [table[column].to_pylist() for column in columns]
     return [hashlib.sha256(repr(row).encode()).digest() for row in zip(*values, strict=True)]
+
+
+def of_table(table: pa.Table) -> str:
+    """One digest of all rows in their order."""
+    return hashlib.sha256(b"".join(hashes_of(table))).hexdigest()
 
 
 def hashes_in(file: pq.ParquetFile) -> list[bytes]:

@@ -12,13 +12,15 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
 
+from data_prep import row_digests
 from data_prep.storage import Lost, Place
 from vidgen_core.errors import VidgenError
 
-__all__ = ["WHOLE_BYTES", "Folder", "Mirror"]
+__all__ = ["WHOLE_BYTES", "Folder", "Mirror", "write_part"]
 
 _THREADS = 8
 WHOLE_BYTES = 4 * 2**20
@@ -88,10 +90,10 @@ class Folder:
     def tidy(self, current: Mapping[str, set[Path]]) -> None:
         """The current versions, by table, have no other files than these."""
 
-    def row_hashes(self, file: Path) -> Path | None:
-        """Where digests of a file's rows may be kept; None where reading it is as cheap."""
-        del file
-        return None
+    def row_hashes(self, file: Path) -> list[bytes]:
+        """One hash for each row of a file."""
+        with self.open(file) as opened:
+            return row_digests.hashes_in(opened)
 
     def dataset(self, files: Sequence[Path]) -> pa_dataset.Dataset | None:
         """The files to DuckDB, where it cannot read them itself."""
@@ -213,9 +215,13 @@ class Mirror(Folder):
             file.unlink(missing_ok=True)
             held -= size
 
-    def row_hashes(self, file: Path) -> Path | None:
-        """See `Folder`."""
-        return _hashes_file(file)
+    def row_hashes(self, file: Path) -> list[bytes]:
+        """See `Folder`; a file is read once for them."""
+        kept = row_digests.kept(_hashes_file(file))
+        if kept is None:
+            kept = super().row_hashes(file)
+            row_digests.keep(_hashes_file(file), kept)
+        return kept
 
     def dataset(self, files: Sequence[Path]) -> pa_dataset.Dataset | None:
         """See `Folder`."""
@@ -238,6 +244,20 @@ class Mirror(Folder):
                 got=f"{self.place.uri}/{self._path(file)}",
                 move="Give the same command again; if the file is gone, remove its table and prepare it again",
             ) from lost
+
+
+def write_part(file: Path, table: pa.Table, **options: object) -> None:
+    """Write a Parquet file so that it is there whole or not at all, also after a power cut."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        with fresh.open("wb") as stream:
+            pq.write_table(table, stream, **options)
+            stream.flush()
+            os.fsync(stream.fileno())
+        fresh.replace(file)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _has(file: Path, size_bytes: int) -> bool:

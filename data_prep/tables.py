@@ -7,7 +7,6 @@ writes again with the same bytes.
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -21,7 +20,7 @@ from deltalake import DeltaTable, Schema
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from data_prep import row_digests
-from data_prep.shelf import WHOLE_BYTES, Folder, Mirror
+from data_prep.shelf import WHOLE_BYTES, Folder, Mirror, write_part
 from data_prep.storage import Place
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError
@@ -70,6 +69,10 @@ SCHEMAS: Mapping[str, pa.Schema] = {
          ("frame_rate", pa.string()), ("media", pa.binary()), ("media_sha256", pa.string()),
          ("media_key", pa.string())]
     ),
+    "audio": pa.schema(
+        [*_SPAN_KEY, ("audio", pa.binary()), ("audio_sha256", pa.string()), ("sample_rate", pa.int32()),
+         ("channels", pa.int32()), ("samples", pa.int64())]
+    ),
     "captions": pa.schema(
         [*_SPAN_KEY, *_CAPTION, ("rank", pa.int32()), ("split", pa.string())]
     ),
@@ -85,6 +88,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "objects": pa.schema(
         [("key", pa.string()), ("source_id", pa.string()), ("place", pa.string()), ("uri", pa.string()),
          ("bytes", pa.int64()), ("stamp", pa.string())]
+    ),
+    "caption_scores": pa.schema(
+        [*_SPAN_KEY, ("scorer", pa.string()), ("score", pa.string()), ("value", pa.float64())]
     ),
     "rejects": pa.schema(
         [("level", pa.string()), ("source_id", pa.string()), ("clip_id", pa.string()), ("uri", pa.string()),
@@ -121,20 +127,6 @@ class Release(Frozen):
 
     tables: dict[str, TableState]
     digest: str
-
-
-def write_part(file: Path, table: pa.Table, **options: object) -> None:
-    """Write a Parquet file so that it is there whole or not at all, also after a power cut."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with fresh.open("wb") as stream:
-            pq.write_table(table, stream, **options)
-            stream.flush()
-            os.fsync(stream.fileno())
-        fresh.replace(file)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def ask(sql: str, **tables: pa.Table) -> pa.Table:
@@ -280,7 +272,7 @@ class Tables:
     def replace(self, name: str, table: pa.Table) -> None:
         """Make `table` the whole content of a small derived table; equal content makes no new version."""
         ordered = table.sort_by([(column, "ascending") for column in _sortable(table.schema)])
-        unit = _content_digest(ordered)[:32]
+        unit = row_digests.of_table(ordered)[:32]
         if self.committed(name) == {unit}:
             return
         file = self.write(name, unit, ordered)
@@ -344,7 +336,7 @@ class Tables:
 
     def digest(self, name: str) -> str:
         """Digest of the rows, whatever their order, files and versions."""
-        hashes = sorted(hashed for file in self.listed(name) for hashed in self._row_hashes(file))
+        hashes = sorted(hashed for file in self.listed(name) for hashed in self._shelf.row_hashes(file))
         return hashlib.sha256(b"".join(hashes)).hexdigest()
 
     def release(self, names: Sequence[str]) -> Release:
@@ -364,16 +356,6 @@ class Tables:
     def _values(self, file: Path, column: str) -> list[str]:
         with self.opened(file) as opened:
             return opened.read(columns=[column])[column].to_pylist()
-
-    def _row_hashes(self, file: Path) -> list[bytes]:
-        memo = self._shelf.row_hashes(file)
-        if memo is not None and (kept := row_digests.kept(memo)) is not None:
-            return kept
-        with self.opened(file) as opened:
-            hashes = row_digests.hashes_in(opened)
-        if memo is not None:
-            row_digests.keep(memo, hashes)
-        return hashes
 
     def _delta(self, name: str, version: int | None = None) -> DeltaTable:
         if version is None and (seen := self._seen.get(name)) is not None:
@@ -403,7 +385,3 @@ def _first_line(error: Exception) -> str:
 
 def _sortable(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if not pa.types.is_binary(field.type)]
-
-
-def _content_digest(table: pa.Table) -> str:
-    return hashlib.sha256(b"".join(row_digests.hashes_of(table))).hexdigest()

@@ -5,7 +5,7 @@ A unit writes one Parquet file a table. A run that is killed at any time has los
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from data_prep.decode import take_decoded
-from data_prep.run import Failure, Runner
+from data_prep.run import UNFETCHED, Failure, Runner
 from data_prep.sources import Source
 from data_prep.tables import SCHEMAS, Part, Tables
 
@@ -87,6 +87,10 @@ class Workshop:
         todo = [unit for unit in todo if unit.key not in there]
         before = len(have & wanted) + len(there)
         for done, (unit, result) in enumerate(self.runner.map(work, todo, deadline_s=self.deadline_s), start=1):
+            if isinstance(result, Failure) and result.reason == UNFETCHED and "dead" not in names:
+                # Only the first pass says that a source is lost; the next run tries this one again.
+                self._commit(names, [], replaced=unit.replaces)
+                continue
             if isinstance(result, Failure):
                 rows = {"dead": [dead_row(unit.source, result.reason, result.message, result.attempts + unit.tries)]}
                 result = {
@@ -114,10 +118,12 @@ class Workshop:
         with self.tables.opened(file) as opened:
             return Part(key, file, opened.metadata.num_rows)
 
-    def _commit(self, names: Sequence[str], finished: Sequence[tuple[Unit, dict[str, Part]]]) -> None:
-        replaced = {key for unit, _ in finished for key in unit.replaces}
+    def _commit(
+        self, names: Sequence[str], finished: Sequence[tuple[Unit, dict[str, Part]]], *, replaced: Iterable[str] = ()
+    ) -> None:
+        gone = {key for unit, _ in finished for key in unit.replaces}.union(replaced)
         for name in names:
-            self.tables.commit(name, _schema(name), [parts[name] for _, parts in finished], drop=replaced)
+            self.tables.commit(name, _schema(name), [parts[name] for _, parts in finished], drop=gone)
 
 
 def write(tables: Tables, name: str, unit: str, rows: list[dict[str, Any]], *, made: str = "") -> Part:
