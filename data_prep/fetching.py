@@ -235,7 +235,7 @@ def at_hand(videos: Path | str, uri: str, tables: Tables) -> Iterator[Path]:
     if isinstance(where, Path):
         yield where / uri
         return
-    scratch = Scratch(_folder(where, tables) / ".single")
+    scratch = Scratch(_folder(where, tables) / f".single-{os.getpid()}")
     try:
         size = where.size_bytes(uri)
         if size is None:

@@ -1,3 +1,4 @@
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -66,19 +67,34 @@ def s3_server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def s3(s3_server, tmp_path_factory):
-    """A gate before the S3 server, as the environment names it; its buckets are those of everybody."""
-    from data_prep.storage import filesystem
-    from tests.stores import CREDENTIALS, Gate
+    """The S3 server, as the environment names it; its buckets are those of everybody."""
+    with _named(s3_server.url, tmp_path_factory.mktemp("aws")):
+        yield s3_server
+
+
+@pytest.fixture(scope="module")
+def s3_gate(s3_server, tmp_path_factory):
+    """The same behind a gate, which can be shut."""
+    from tests.stores import Gate
 
     gate = Gate(s3_server, tmp_path_factory.mktemp("gate"))
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": gate.url}).items():
-            patch.setenv(name, value)
-        # The machine's own configuration must not matter.
-        patch.setenv("AWS_CONFIG_FILE", str(tmp_path_factory.mktemp("aws") / "none"))
-        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path_factory.mktemp("aws") / "none"))
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        filesystem.cache_clear()
+    with _named(gate.url, tmp_path_factory.mktemp("aws")):
         yield gate
     gate.shut()
+
+
+@contextmanager
+def _named(url, folder):
+    from data_prep.storage import filesystem
+    from tests.stores import CREDENTIALS
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": url}).items():
+            patch.setenv(name, value)
+        # The machine's own configuration must not matter.
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            patch.setenv(name, str(folder / "none"))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        filesystem.cache_clear()
+        yield
     filesystem.cache_clear()

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -23,13 +24,37 @@ def free_port():
         return probe.getsockname()[1]
 
 
-class Server:
+class _Noted:
+    """A server with a log of the requests that came."""
+
+    port: int
+    log: Path
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def asked(self):
+        """(method, path with its query) of every request."""
+        return re.findall(r'"(GET|HEAD|PUT|POST|DELETE) (\S+) HTTP', self.log.read_text())
+
+    def forget_asked(self):
+        os.truncate(self.log, 0)
+
+    def brought(self, suffix):
+        """Paths of the objects that were read, by the end of their names."""
+        paths = [path.partition("?")[0] for method, path in self.asked if method == "GET"]
+        return [path for path in paths if path.endswith(suffix)]
+
+
+class Server(_Noted):
     """moto's S3 in a process of its own."""
 
     def __init__(self, log):
-        self.port = free_port()
+        self.port, self.log = free_port(), Path(log)
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
-        with Path(log).open("wb") as stream:
+        with self.log.open("ab") as stream:
             self.process = subprocess.Popen(command, stdout=stream, stderr=stream, env={**os.environ, **CREDENTIALS})
         _wait_for(self.port, self.process)
 
@@ -38,7 +63,7 @@ class Server:
         self.process.wait()
 
 
-class Gate:
+class Gate(_Noted):
     """The way to a server, a process of its own: a client that waits in native code may hold Python's lock.
 
     Rules are told by dicts: `method` and `holds` (a part of the path) choose requests, from the `first` on (1 if not
@@ -47,14 +72,10 @@ class Gate:
 
     def __init__(self, server, folder):
         self._server, self.port = server, free_port()
-        self._log, self._rules, self._process = Path(folder) / "asked.log", Path(folder) / "rules.json", None
-        self._log.touch()
+        self.log, self._rules, self._process = Path(folder) / "asked.log", Path(folder) / "rules.json", None
+        self.log.touch()
         self.rule()
         self.open()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
 
     @property
     def alive(self):
@@ -62,7 +83,7 @@ class Gate:
 
     def open(self):
         ports = [str(self.port), str(self._server.port)]
-        self._process = subprocess.Popen([sys.executable, __file__, *ports, str(self._log), str(self._rules)])
+        self._process = subprocess.Popen([sys.executable, __file__, *ports, str(self.log), str(self._rules)])
         _wait_for(self.port, self._process)
 
     def shut(self):
@@ -75,19 +96,6 @@ class Gate:
         fresh.write_text(json.dumps(rules))
         fresh.replace(self._rules)
 
-    def forget_asked(self):
-        os.truncate(self._log, 0)
-
-    @property
-    def asked(self):
-        """(method, path with its query) of every request."""
-        return [tuple(line.split(" ", 1)) for line in self._log.read_text().splitlines()]
-
-    def brought(self, suffix):
-        """Paths of the objects that were read, by the end of their names."""
-        paths = [path.partition("?")[0] for method, path in self.asked if method == "GET"]
-        return [path for path in paths if path.endswith(suffix)]
-
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -97,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         with self.lock:
             with Path(self.server.log).open("a") as log:
-                log.write(f"{self.command} {self.path}\n")
+                log.write(f'"{self.requestline}"\n')
             rule = self._rule()
         if rule and rule.get("die"):
             os._exit(1)

@@ -84,6 +84,7 @@ def test_a_second_run_and_a_plan_bring_and_do_nothing(both, s3):
     assert not [path for method, path in s3.asked if method != "GET" and method != "HEAD"]
 
 
+@pytest.mark.slow
 def test_a_machine_without_copies_reads_the_same_and_brings_no_media_for_it(both, s3, tmp_path, monkeypatch):
     here, away, uri, (expected, _), _ = both
     monkeypatch.setattr("data_prep.tables.WHOLE_BYTES", 8000)
@@ -124,6 +125,7 @@ def test_addresses_are_told_apart_and_carry_no_secret(tmp_path):
 
 
 # The last one, because it takes something away from what the others look at.
+@pytest.mark.slow
 def test_what_is_forgotten_is_in_no_object_of_any_version(both, s3):
     _, tables, uri, _, _ = both
     row = tables.query("select source_id, uri from clips join sources using (source_id) limit 1").to_pylist()[0]

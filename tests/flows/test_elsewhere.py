@@ -50,7 +50,7 @@ def test_a_home_remembers_where_its_tables_are_and_moves_them_nowhere(s3, tmp_pa
 
 
 @pytest.mark.slow
-def test_the_commands_work_on_s3_and_a_dead_server_costs_no_work(s3, tmp_path):
+def test_the_commands_work_on_s3_and_a_dead_server_costs_no_work(s3_gate, tmp_path):
     make(tmp_path / "videos", count=12, seed=3)
     recipe = load("shapes.tiny")
     expected = prepare(tmp_path / "videos", Tables(tmp_path / "tables"), recipe.data, InProcess()).release.digest
@@ -64,12 +64,12 @@ def test_the_commands_work_on_s3_and_a_dead_server_costs_no_work(s3, tmp_path):
     process = subprocess.Popen(
         command(*line), env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    while not [path for method, path in s3.asked if method == "PUT" and "/lines/tables/sources/part-" in path]:
+    while not [path for method, path in s3_gate.asked if method == "PUT" and "/lines/tables/sources/part-" in path]:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
-    s3.shut()
+    s3_gate.shut()
     _, told = process.communicate(timeout=200)
-    s3.open()
+    s3_gate.open()
     assert process.returncode == 2, told
     assert "The store does not answer" in told
     assert "Traceback" not in told
