@@ -3,8 +3,6 @@
 A learner knows nothing of devices, ranks, files, Ray or MLflow; it holds networks and says how they learn.
 """
 
-import copy
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,9 +10,8 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from vidgen_core.chance import Chance, Shapes
+from vidgen_core.chance import Chance
 from vidgen_core.frozen import Frozen
 from vidgen_core.sampling import Guidance
 from vidgen_core.scalars import Scalar
@@ -182,8 +179,6 @@ class Learner(nn.Module, ABC):
     """Anything the loop can train: a generator, a codec, a captioner, a video encoder."""
 
     reads_text: ClassVar[bool] = True
-    #: Samples that a piece of a batch must hold at least, for learners that compare samples with each other.
-    smallest_piece: ClassVar[int] = 1
 
     @abstractmethod
     def players(self) -> Mapping[str, Player]:
@@ -218,24 +213,6 @@ class Family(Learner):
     accepts_known: ClassVar[bool] = False
     accepts_scalars: ClassVar[bool] = False
     space: Space
-
-    def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
-        """The cost of one sample; counted by PyTorch on two samples without values where a family has no formula."""
-        twin = copy.deepcopy(self).to("meta")
-        text = None
-        if self.reads_text and self.space.text_dim:
-            words = torch.empty(2, text_tokens, self.space.text_dim, device="meta")
-            text = Text(words, torch.empty(2, text_tokens, dtype=torch.bool, device="meta"))
-        index = torch.empty(2, dtype=torch.int64, device="meta")
-        batch, players = Batch(torch.empty(2, *shape, device="meta"), text, index), twin.players()
-        with FlopCounterMode(display=False) as count:
-            for player, loss in twin.losses(batch, Shapes(0)):
-                loss.backward(inputs=list(players[player].parameters.values()), retain_graph=True)
-        return Work(count.get_total_flops() / 2, self.tokens(shape))
-
-    def tokens(self, shape: tuple[int, int, int, int]) -> int:
-        """Places of one sample (channels, frames, height, width) that the network works on."""
-        return math.prod(shape[1:])
 
     @abstractmethod
     def generate(self, ask: Ask, chance: Chance) -> Latents:

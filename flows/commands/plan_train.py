@@ -15,8 +15,8 @@ from vidgen_core.training.forecast import Forecast, forecast
 __all__ = ["plan_train"]
 
 _STATED = (
-    "A time is the operations of a step over the assumed share of the peak, but 5 us for each operation that is "
-    "started alone; checkpoints, held-out passes and loading are not in it."
+    "A time is the operations of a step over the assumed share of the peak, or that of starting them one by one where "
+    "this is longer; checkpoints, held-out passes and loading are not in it."
 )
 
 

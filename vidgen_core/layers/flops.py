@@ -3,11 +3,12 @@
 Two operations are one multiply-add, as PyTorch's `FlopCounterMode` counts; norms, activations and sums count nothing.
 """
 
+import math
 from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["Flops", "product"]
+__all__ = ["Flops", "convolution", "product"]
 
 
 @dataclass(frozen=True)
@@ -52,3 +53,9 @@ def product(layer: nn.Module, rows: float) -> Flops:
     """A linear layer on so many rows."""
     assert isinstance(layer, nn.Linear)
     return Flops(2.0 * rows * layer.in_features * layer.out_features)
+
+
+def convolution(layer: nn.Module, places: float) -> Flops:
+    """A three-dimensional convolution that puts out so many places."""
+    assert isinstance(layer, nn.Conv3d)
+    return Flops(2.0 * places * layer.in_channels * layer.out_channels * math.prod(layer.kernel_size))

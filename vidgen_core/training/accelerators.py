@@ -20,6 +20,7 @@ __all__ = ["ACCELERATORS", "Accelerator", "choose", "here", "uses_bfloat16"]
 # What of the peak trainings of this kind reach; stated beside every time that was computed with it.
 _ASSUMED_ON_GPU = 0.40
 _ASSUMED_ON_CPU = 0.60
+_START_ON_CPU_S = 10e-6
 _MATRIX, _ROUNDS = {"cpu": 768, "cuda": 8192}, 5
 
 
@@ -32,6 +33,8 @@ class Accelerator(Frozen):
         memory_gb: Its memory, in 10^9 bytes.
         assumed_mfu: Share of the peak that a training is assumed to reach ("model FLOPs utilization", Chowdhery et al.
             2022, arXiv:2204.02311, appendix B).
+        start_s: What an operation takes at least when it is started alone; beside the arithmetic where the device
+            computes while the next is started, and on top of it on a processor.
         known_as: Beginning or part of the name that the device says of itself.
 
     """
@@ -41,6 +44,7 @@ class Accelerator(Frozen):
     fp32_tflops: float
     memory_gb: float
     assumed_mfu: float = _ASSUMED_ON_GPU
+    start_s: float = 5e-6
     known_as: str = ""
 
     def peak_flops(self, *, half: bool) -> float:
@@ -98,8 +102,10 @@ def uses_bfloat16(settings: TrainSettings, *, native: bool) -> bool:
 def _cpu(threads: int) -> Accelerator:
     """The processor of this machine: what products of matrices reach now is taken for its peak."""
     rates = {dtype: _measured("cpu", dtype, threads) / 1e12 for dtype in (torch.bfloat16, torch.float32)}
-    return Accelerator(name="cpu", bf16_tflops=rates[torch.bfloat16], fp32_tflops=rates[torch.float32],
-                       memory_gb=_memory_bytes() / 1e9, assumed_mfu=_ASSUMED_ON_CPU)  # fmt: skip
+    return Accelerator(
+        name="cpu", bf16_tflops=rates[torch.bfloat16], fp32_tflops=rates[torch.float32],
+        memory_gb=_memory_bytes() / 1e9, assumed_mfu=_ASSUMED_ON_CPU, start_s=_START_ON_CPU_S,
+    )  # fmt: skip
 
 
 @lru_cache

@@ -28,8 +28,8 @@ __all__ = ["Forecast", "Memory", "On", "Trial", "forecast", "rehearse", "step_se
 
 _VALUE_BYTES = 4
 _UNKNOWN = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
-# What an operation takes at least where it is started one by one, and how many there are to one of the forward pass.
-_LAUNCH_S, _STEP_OVER_FORWARD = 5e-6, 3
+# Operations of a step to one of its forward pass.
+_STEP_OVER_FORWARD = 3
 Shape = tuple[int, int, int, int]
 
 
@@ -171,7 +171,8 @@ def step_seconds(flops: float, settings: TrainSettings, accelerator: Accelerator
     arithmetic_s = flops * settings.batch / settings.workers
     arithmetic_s /= accelerator.peak_flops(half=half) * accelerator.assumed_mfu
     started = 0 if trial is None else trial.operations * _STEP_OVER_FORWARD * settings.accumulate
-    return max(arithmetic_s, _LAUNCH_S * started)
+    starting_s = accelerator.start_s * started
+    return arithmetic_s + starting_s if accelerator.name == "cpu" else max(arithmetic_s, starting_s)
 
 
 def _on(

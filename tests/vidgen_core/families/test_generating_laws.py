@@ -74,11 +74,11 @@ def test_an_emptied_text_is_no_text_in_training_too(family, generating):
     assert torch.allclose(values[0], values[1], rtol=1e-4)
 
 
-def test_guidance_changes_the_output(family, ask):
-    if not (family.reads_text and family.has_denoiser):
-        pytest.skip("it has nothing to guide")
+def test_guidance_changes_the_output_where_there_is_one(family, ask):
+    if not family.reads_text:
+        pytest.skip("it reads no text")
     plain = family.generate(ask(RED), Chance(0))
-    assert not torch.allclose(plain, family.generate(ask(RED, guidance=3.0), Chance(0)))
+    assert family.has_guidance != torch.allclose(plain, family.generate(ask(RED, guidance=3.0), Chance(0)))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -21,6 +21,15 @@ def averaged(state):
         return flat(learner).clone()
 
 
+def of_players(state):
+    """Weights and averages of each player."""
+    weights_of = {name: torch.cat([v.detach().flatten() for v in one.weights.values()]).clone()
+                  for name, one in state.players.items()}  # fmt: skip
+    with state.averaged():
+        return {name: (weights_of[name], torch.cat([v.detach().flatten() for v in one.weights.values()]).clone())
+                for name, one in state.players.items()}  # fmt: skip
+
+
 def one_by_one(batch):
     for row in range(len(batch.video)):
         text = None if batch.text is None else type(batch.text)(batch.text.tokens[[row]], batch.text.mask[[row]])
@@ -54,12 +63,9 @@ def test_losses_are_a_function_of_weights_samples_and_seed(subject):
     assert said[0] == said[1] != said[2]
 
 
-@pytest.mark.parametrize("pieces", [2, 4])
-def test_accumulating_pieces_equals_the_whole_batch(subject, pieces):
-    if 4 // pieces < subject.learner().smallest_piece:
-        pytest.skip("it compares the samples of a piece")
+def test_accumulating_pieces_equals_the_whole_batch(subject):
     runs = []
-    for count in (1, pieces):
+    for count in (1, 2):
         settings = subject.settings(accumulate=count, learning_rate=1e-4)
         state, size = subject.state(settings), 4 // count
         batches = [[subject.batch(size, 4 * step + size * piece) for piece in range(count)] for step in range(3)]
@@ -75,25 +81,25 @@ def test_accumulating_pieces_equals_the_whole_batch(subject, pieces):
     assert (average_cut - average).norm() < 1e-3 * average.norm()
 
 
-def test_averages_move_on_optimizer_steps_only(subject):
+def test_averages_move_when_their_player_steps_and_only_then(subject):
     settings = subject.settings()
     state = subject.state(settings)
     subject.train(state, settings, Chance(0), [[subject.batch()]])
-    weight, average = flat(state.learner).clone(), averaged(state)
-    assert not torch.equal(weight, average)
-    whole = subject.batch()
-    # Words too, as a player that reads no video would learn on.
-    text = None if whole.text is None else type(whole.text)(whole.text.tokens * math.nan, whole.text.mask)
-    subject.train(state, settings, Chance(0), [[Batch(whole.video * math.nan, text, whole.index)]])
+    assert not torch.equal(flat(state.learner), averaged(state))
+    broken = subject.batch()
+    skipped = 0
+    for batch in (Batch(broken.video * math.nan, broken.text, broken.index), subject.batch()):
+        before = of_players(state)
+        for turn in subject.train(state, settings, Chance(0), [[batch]])[0].turns:
+            for was, is_now in zip(before[turn.player], of_players(state)[turn.player], strict=True):
+                assert torch.equal(was, is_now) != turn.stepped
+            skipped += not turn.stepped
     assert state.skipped == 1
-    assert torch.equal(averaged(state), average)
-    assert torch.equal(flat(state.learner), weight)
-    subject.train(state, settings, Chance(0), [[subject.batch()]])
-    assert not torch.equal(averaged(state), average)
+    assert skipped >= 1
 
 
 def test_what_was_saved_goes_on_as_if_nothing_had_been(subject):
-    settings, batches = subject.settings(), [[subject.batch(4, 4 * step)] for step in range(4)]
+    settings, batches = subject.settings(), [[subject.batch(first=4 * step)] for step in range(4)]
     unbroken, before = subject.state(settings), subject.state(settings)
     subject.train(unbroken, settings, Chance(0), batches)
     subject.train(before, settings, Chance(0), batches[:2])
@@ -138,31 +144,37 @@ def test_a_held_out_pass_leaves_the_training_as_it_was(subject):
     assert said[0] == said[1]
 
 
-def test_it_learns_one_batch(subject):
-    settings = subject.settings(ema_decay=0.0)
-    state, chance = subject.state(settings), Chance(0)
-    losses = []
-    for steps in (0, 40):
-        subject.train(state, settings, chance, [[subject.batch()]] * steps)
-        with torch.no_grad():
-            losses.append(state.learner.eval().held_out(subject.batch(), chance)["loss"].mean().item())
-    assert losses[1] < 0.9 * losses[0]
+def test_each_player_lowers_its_own_loss_on_one_batch_while_the_others_stand_still(subject):
+    for name in subject.learner().players():
+        learner, losses = subject.learner(), []
+        optimizer = torch.optim.Adam(learner.players()[name].parameters.values(), 1e-3)
+        for _ in range(12):
+            for player, loss in learner.losses(subject.batch(), Chance(0)):
+                if player == name:
+                    optimizer.zero_grad()
+                    loss.backward(inputs=list(learner.players()[name].parameters.values()))
+                    losses.append(loss.item())
+                    optimizer.step()
+        assert losses[-1] < losses[0] - 0.05 * abs(losses[0]), name
 
 
 def test_the_formula_of_its_work_agrees_with_what_pytorch_counts(subject):
     learner, batch = subject.learner(), subject.batch(2)
     players = learner.players()
     with FlopCounterMode(display=False) as counted:
+        # Only the sum is asked for: telling modules apart fails where a loss takes gradients itself.
+        counted.mod_tracker.__exit__()
         for player, loss in learner.losses(batch, Chance(0)):
             loss.backward(inputs=list(players[player].parameters.values()), retain_graph=True)
+        total = counted.get_total_flops()
+        counted.mod_tracker.__enter__()
     work = learner.work(subject.shape, 0 if batch.text is None else batch.text.tokens.shape[1])
-    assert 2 * work.flops == pytest.approx(counted.get_total_flops(), rel=0.02)
+    assert 2 * work.flops == pytest.approx(total, rel=0.02)
     assert work.tokens > 0
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_what_a_backward_pass_needs_is_known_to_the_byte_without_one(subject, half):
-    learner, batch = subject.build(), subject.batch(3)
+def test_what_a_backward_pass_needs_is_known_to_the_byte_without_one(subject):
+    learner, batch = subject.build(), subject.batch(4)
     own = {value.untyped_storage().data_ptr() for value in learner.parameters()}
     fullest, kept = 0, {}
 
@@ -170,13 +182,13 @@ def test_what_a_backward_pass_needs_is_known_to_the_byte_without_one(subject, ha
         kept[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast("cpu", enabled=half):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast("cpu"):
         for _ in learner.losses(batch, Chance(0)):
             saved = sum(one.untyped_storage().nbytes() for place, one in kept.items() if place not in own)
             fullest = max(fullest, saved)
             kept.clear()
     text = (0, 0) if batch.text is None else tuple(batch.text.tokens.shape[1:])
-    trial = rehearse(subject.build, subject.shape, text, 3, device="cpu", half=half)
+    trial = rehearse(subject.build, subject.shape, text, 4, device="cpu", half=True)
     if trial is None:
         pytest.skip("what it does hangs on what it draws")
     assert trial.saved_bytes == pytest.approx(fullest, rel=0.01)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from vidgen_core.errors import VidgenError
 from vidgen_core.families.gan import swapped
 from vidgen_core.interfaces import Text
 from vidgen_core.layers.spectral import normalized
@@ -69,7 +70,9 @@ def test_passes_change_no_normalized_weight():
 
 
 def test_neighbors_swap_texts_and_equal_ones_count_for_nothing():
-    tokens = torch.tensor([1.0, 2.0, 3.0, 3.0, 5.0])[:, None, None]
-    other, differs = swapped(Text(tokens, torch.ones(5, 1, dtype=torch.bool)))
-    assert other.tokens.flatten().tolist() == [2, 1, 3, 3, 5]
-    assert differs.tolist() == [1, 1, 0, 0, 0]
+    tokens = torch.tensor([1.0, 2.0, 3.0, 3.0])[:, None, None]
+    other, differs = swapped(Text(tokens, torch.ones(4, 1, dtype=torch.bool)))
+    assert other.tokens.flatten().tolist() == [2, 1, 3, 3]
+    assert differs.tolist() == [1, 1, 0, 0]
+    with pytest.raises(VidgenError, match="paired"):
+        swapped(Text(tokens[:3], torch.ones(3, 1, dtype=torch.bool)))
