@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_prep.bounds import bounded_memory, costs_itself
 from data_prep.clips import ENCODING_VERSION, cut
@@ -64,7 +63,7 @@ def reusable(unit: Unit, tables: Tables, columns: Sequence[str] | None = None) -
     wanted = {span["clip_id"]: span["media_key"] for span in unit.spans}
     found: dict[str, dict[str, Any]] = {}
     for key in unit.replaces:
-        with pq.ParquetFile(tables.part_file("clips", key)) as file:
+        with tables.opened(tables.part_file("clips", key)) as file:
             if "media_key" in file.schema_arrow.names:
                 rows = file.read(columns=columns).to_pylist()
                 found |= {row["clip_id"]: row for row in rows if wanted.get(row["clip_id"]) == row["media_key"]}

@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from data_prep.run import Failure, Runner
-from data_prep.tables import Part, Tables, write_part
+from data_prep.tables import Part, Tables
 from vidgen_core import digests, weights
 from vidgen_core.clip import decode_clips
 from vidgen_core.codecs._open import open_codec
@@ -42,7 +41,8 @@ class _Clip(NamedTuple):
 
 class _Unit(NamedTuple):
     key: str
-    file: Path
+    tables: Tables
+    name: str
     codec_dir: Path
     clips: tuple[_Clip, ...]
 
@@ -130,8 +130,9 @@ _EMBEDDINGS = pa.schema([("caption", pa.string()), ("tokens", pa.binary()), ("ma
 
 def _clips(tables: Tables) -> list[_Clip]:
     clips = []
-    for file in tables.files("clips"):
-        rows = pq.ParquetFile(file).read(columns=["clip_id", "split"])
+    for file in tables.listed("clips"):
+        with tables.opened(file) as opened:
+            rows = opened.read(columns=["clip_id", "split"])
         pairs = zip(rows["clip_id"].to_pylist(), rows["split"].to_pylist(), strict=True)
         clips += [_Clip(clip_id, split, file, row) for row, (clip_id, split) in enumerate(pairs)]
     return clips
@@ -143,8 +144,9 @@ def _standing(
     """Units with a row that is not wanted any more, and the rows of all other units."""
     stale: list[str] = []
     kept: set[tuple[str, ...]] = set()
-    for file in tables.files(name):
-        table = pq.ParquetFile(file).read(columns=list(columns))
+    for file in tables.listed(name):
+        with tables.opened(file) as opened:
+            table = opened.read(columns=list(columns))
         rows = set(zip(*(table[column].to_pylist() for column in columns), strict=True))
         if rows <= wanted:
             kept |= rows
@@ -155,14 +157,15 @@ def _standing(
 
 def _unit(tables: Tables, name: str, codec_dir: Path, clips: tuple[_Clip, ...]) -> _Unit:
     key = digests.of_value([_VERSION, name, [[clip.clip_id, clip.split] for clip in clips]], 32)
-    return _Unit(key, tables.part_file(name, key), codec_dir, clips)
+    return _Unit(key, tables, name, codec_dir, clips)
 
 
 def _encode(unit: _Unit) -> Part:
     """The task: decode, code, write."""
     torch.set_num_threads(1)
     codec = _codec(unit.codec_dir, weights.digest(unit.codec_dir))
-    media = {file: BytesColumn([file], "media") for file in dict.fromkeys(clip.file for clip in unit.clips)}
+    files = dict.fromkeys(clip.file for clip in unit.clips)
+    media = {file: BytesColumn([unit.tables.local(file)], "media") for file in files}
     with torch.no_grad():
         latents = [codec.encode(_video(media[clip.file], clip.row))[0].half().numpy() for clip in unit.clips]
     if not all(np.isfinite(latent).all() for latent in latents):
@@ -172,8 +175,8 @@ def _encode(unit: _Unit) -> Part:
         "split": pa.array([clip.split for clip in unit.clips]),
         "latent": to_column(np.stack(latents)),
     }
-    _write(unit.file, columns, Stored(latents[0].shape, latents[0].dtype))
-    return Part(unit.key, unit.file, len(latents))
+    stored = Stored(latents[0].shape, latents[0].dtype)
+    return _write(unit.tables, (unit.name, unit.key), columns, stored)
 
 
 def _video(media: BytesColumn, row: int) -> torch.Tensor:
@@ -191,11 +194,11 @@ def _embed(tables: Tables, name: str, encoder: TextEncoder, captions: Sequence[s
     tokens = torch.cat([text.tokens for text in texts]).float().numpy()
     mask = torch.cat([text.mask for text in texts]).numpy()
     key = digests.of_value([name, list(captions)], 32)
-    file = tables.part_file(name, key)
     columns = {"caption": pa.array(captions), "tokens": to_column(tokens), "mask": to_column(mask)}
-    _write(file, columns, Stored(tokens.shape[1:], tokens.dtype))
-    return Part(key, file, len(captions))
+    return _write(tables, (name, key), columns, Stored(tokens.shape[1:], tokens.dtype))
 
 
-def _write(file: Path, columns: Mapping[str, pa.Array], stored: Stored) -> None:
-    write_part(file, to_table(columns, stored), **WRITING)
+def _write(tables: Tables, part: tuple[str, str], columns: Mapping[str, pa.Array], stored: Stored) -> Part:
+    """Write a unit of a table, given as (name, key)."""
+    rows = to_table(columns, stored)
+    return Part(part[1], tables.write(*part, rows, **WRITING), len(rows))

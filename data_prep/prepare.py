@@ -29,6 +29,7 @@ from data_prep.duplicates.matches import Pair
 from data_prep.duplicates.resolve import fail_on_leaks
 from data_prep.duplicates.resolve import resolve as resolve_copies
 from data_prep.duplicates.semantic import EMBEDDINGS
+from data_prep.fetching import find
 from data_prep.matching import deferred, matched, rounds, without_rules
 from data_prep.run import Runner
 from data_prep.score_settings import ScoreSettings
@@ -43,7 +44,7 @@ from data_prep.scoring import (
 )
 from data_prep.select import SOURCE_COLUMNS, Select, judge, measured, resolve
 from data_prep.settings import CaptionerSettings, DataSettings
-from data_prep.sources import Source, identify, list_files
+from data_prep.sources import Source
 from data_prep.tables import SCHEMAS, Part, Release, Tables
 from data_prep.units import Progress, Unit, Workshop, dead_row, tries, write
 from vidgen_core import digests, discovery
@@ -117,20 +118,22 @@ class Brought:
 
 
 def prepare(
-    videos: Path, tables: Tables, settings: DataSettings, runner: Runner, *, progress: Progress = lambda *_: None
+    videos: Path | str, tables: Tables, settings: DataSettings, runner: Runner, *, progress: Progress = lambda *_: None
 ) -> Prepared:
-    """Bring the data tables up to date with a folder of videos.
+    """Bring the data tables up to date with a folder of videos, or a place such as s3://bucket/videos.
 
     Raises:
         VidgenError: The folder has no videos, a rule's score has no weights, no clip is left, or errors cost more than
             the loss budget.
 
     """
-    shop = Workshop(tables, runner, progress, settings.source_deadline_s)
-    found = identify(list_files(videos), videos)
     check_rules(settings.select, settings.scores)
+    came = find(videos, tables, runner)
+    shop, found = Workshop(tables, came.runner, progress, settings.source_deadline_s), came.sources
     _try_captioners(found, tables, settings)
     brought = bring(found, shop, settings)
+    came.clear()
+    tables.tidy()
     there = pc.is_in(brought.kept["clip_id"], tables.read("clips", ["clip_id"])["clip_id"].combine_chunks())
     kept, failed = brought.kept.filter(there), brought.kept.filter(pc.invert(there))
     fail_on_leaks(tables, brought.pairs)
@@ -138,20 +141,21 @@ def prepare(
     lost = losses.lost_sources(tables, found, brought.unique)
     rejects = pa.concat_tables(
         [
-            pa.Table.from_pylist(lost, SCHEMAS["rejects"]),
+            pa.Table.from_pylist([*lost, *came.lost], SCHEMAS["rejects"]),
             brought.rejects,
             losses.cut_failures(failed, tries(tables, "cut")),
             losses.failed_parts(tables, brought.unique),
         ]
     )
     tables.replace("rejects", rejects)
-    losses.check_budget(rejects, len(brought.unique), settings.loss_budget)
+    losses.check_budget(rejects, len(brought.unique) + len(came.lost), settings.loss_budget)
+    files = len(found) + len(came.lost)
     if not len(kept):
-        raise losses.nothing_left(tables, len(found), rejects)
+        raise losses.nothing_left(tables, files, rejects)
     reasons = Counter(rejects["reason"].to_pylist())
     decoded = _decoded_per_source_frame(shop)
     return Prepared(
-        funnel=_funnel(tables, len(found), rejects, brought, _notes(decoded, settings)),
+        funnel=_funnel(tables, files, rejects, brought, _notes(decoded, settings)),
         reasons=dict(reasons.most_common()),
         decoded_per_source_frame=decoded,
         release=tables.release([*DATA_TABLES, *(name for name in _OPTIONAL if len(tables.read(name, ["clip_id"])))]),

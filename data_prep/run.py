@@ -15,17 +15,19 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Failure", "PoolRunner", "RayRunner", "Runner"]
+__all__ = ["UNFETCHED", "Failure", "PoolRunner", "RayRunner", "Runner"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _ATTEMPTS = 2
+# The reason of a failure whose source could not be brought to the task.
+UNFETCHED = "unfetched"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A task whose process died: by a crash, or by the watchdog at its deadline."""
+    """A task whose process died, by a crash or by the watchdog at its deadline, or whose source did not come."""
 
     reason: str
     message: str

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.bounds import costs_itself
-from data_prep.run import Failure
+from data_prep.run import UNFETCHED, Failure
 from data_prep.score_settings import ScoreSettings
 from data_prep.scorers._weights import Scorer
 from data_prep.select import Select
@@ -133,7 +133,10 @@ def score_spans(
     failed = [part for task in tasks if task.lost for part in _give_up(task, task.lost, shop.tables, which)]
     tasks = [task for task in tasks if not task.lost]
     for done, (task, result) in enumerate(shop.runner.map(work, tasks, deadline_s=shop.deadline_s), start=1):
-        if isinstance(result, Failure):
+        if isinstance(result, Failure) and result.reason == UNFETCHED:
+            # Its clips have no scores in this run, and the next one tries again.
+            result = []
+        elif isinstance(result, Failure):
             row = dead_row(task.source, result.reason, result.message, result.attempts + task.tries, which.stage)
             failed += _give_up(task, row, shop.tables, which)
             result = [write(shop.tables, name, key, []) for key in task.keys.values()]

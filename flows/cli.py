@@ -24,13 +24,14 @@ app.add_typer(plan_app, name="plan")
 _out, _err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 RecipeName = Annotated[str, typer.Option("--recipe", help="file.function, see `vidgen recipes`")]
-Videos = Annotated[Path, typer.Option("--videos", help="Folder of videos")]
+Videos = Annotated[str, typer.Option("--videos", help="Folder of videos, or a place such as s3://bucket/videos")]
+TablesAt = Annotated[str | None, typer.Option("--tables", help="Put the tables there, once: s3://bucket/tables")]
 HomeDir = Annotated[Path, typer.Option("--home", help="Where everything is kept")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: data.select.min_motion=0.2")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 _LEAVE_AFTER_S = 5.0
-_HOME, _VIDEOS, _RECIPE = Path(".vidgen"), Path(".vidgen/videos"), "shapes.demo"
+_HOME, _VIDEOS, _RECIPE = Path(".vidgen"), ".vidgen/videos", "shapes.demo"
 
 
 def main() -> None:
@@ -65,17 +66,27 @@ def _sentence(error: Exception) -> str | None:
 
 
 @app.command()
-def run(recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None) -> None:
+def run(
+    recipe: RecipeName = _RECIPE,
+    videos: Videos = _VIDEOS,
+    home: HomeDir = _HOME,
+    tables: TablesAt = None,
+    changes: Changes = None,
+) -> None:
     """The whole line: from videos to a promoted model."""
-    _launch("", recipe, videos, home, changes)
+    _launch("", recipe, videos, home, changes, tables)
 
 
 @app.command()
 def prepare(
-    recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
+    recipe: RecipeName = _RECIPE,
+    videos: Videos = _VIDEOS,
+    home: HomeDir = _HOME,
+    tables: TablesAt = None,
+    changes: Changes = None,
 ) -> None:
     """Videos to scored, captioned clips."""
-    _launch("prepare", recipe, videos, home, changes)
+    _launch("prepare", recipe, videos, home, changes, tables)
 
 
 @app.command()
@@ -230,10 +241,9 @@ def export(
 ) -> None:
     """Write a clip into a file, with its sound where data.audio kept it."""
     from data_prep.export import export_clip
-    from data_prep.tables import Tables
     from flows.home import Home
 
-    _say(export_clip(Tables(Home.open(home).tables_dir), clip, out))
+    _say(export_clip(Home.open(home).tables(), clip, out))
 
 
 @app.command()
@@ -275,7 +285,7 @@ def forget(
 def card(
     out: Annotated[Path, typer.Option("--out", help="An .html file")],
     home: HomeDir = _HOME,
-    videos: Annotated[Path | None, typer.Option("--videos", help="Where the videos of the latest prepare are")] = None,
+    videos: Annotated[str | None, typer.Option("--videos", help="Where the videos of the latest prepare are")] = None,
     recipe: Annotated[str | None, typer.Option("--recipe", help="Instead of the recipe of the latest prepare")] = None,
     changes: Changes = None,
 ) -> None:
@@ -313,17 +323,24 @@ def _data_settings(home: Any, recipe: str | None, changes: list[str] | None) -> 
     return override(chosen, changes or []).data
 
 
-def _launch(stage: str, recipe: str, videos: Path, home_dir: Path, changes: list[str] | None) -> None:
+def _launch(
+    stage: str, recipe: str, videos: str, home_dir: Path, changes: list[str] | None, tables: str | None = None
+) -> None:
     """Run one stage, or all of them, under a Prefect server of our own."""
-    from data_prep.sources import list_files
+    from data_prep.fetching import check_videos
+    from data_prep.storage import place_of
     from flows.home import Home
     from flows.recipes.recipe import load
     from flows.spec import Spec
 
     chosen = load(recipe, changes or [])
-    list_files(videos)
+    check_videos(videos)
     home = Home.open(home_dir)
-    _run_spec(Spec(stage=stage or "prepare", recipe=chosen, videos=videos.resolve(), home_dir=home.root), home, stage)
+    if tables is not None:
+        home.keep_tables_at(tables)
+    place = place_of(videos)
+    where = str(place.resolve()) if isinstance(place, Path) else place.uri
+    _run_spec(Spec(stage=stage or "prepare", recipe=chosen, videos=where, home_dir=home.root), home, stage)
 
 
 def _run_spec(spec: Any, home: Any, stage: str) -> None:

@@ -1,6 +1,7 @@
 """The one folder in which a run keeps everything: tables, databases, checkpoints, models, reports.
 
-Deleting it forgets everything; copying it moves everything. Nothing is kept anywhere else, apart from Ray's sockets.
+Deleting it forgets everything; copying it moves everything. Nothing is kept anywhere else, apart from Ray's sockets and
+tables that were put at another place: the file `tables.uri` says where.
 """
 
 import fcntl
@@ -11,8 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vidgen_core.errors import VidgenError
+
+if TYPE_CHECKING:
+    from data_prep.tables import Tables
 
 __all__ = ["Home"]
 
@@ -58,8 +63,51 @@ class Home:
 
     @property
     def tables_dir(self) -> Path:
-        """Delta tables."""
+        """Delta tables, or copies of their files when they are elsewhere."""
         return self.root / "tables"
+
+    def tables(self) -> "Tables":
+        """The tables of this home, wherever they are."""
+        from data_prep.storage import place_of
+        from data_prep.tables import Tables
+
+        uri = self._tables_uri()
+        place = place_of(uri) if uri else self.tables_dir
+        return Tables(place) if isinstance(place, Path) else Tables(self.tables_dir, place)
+
+    def keep_tables_at(self, uri: str) -> None:
+        """Choose where the tables are; what was chosen once stays.
+
+        Args:
+            uri: A place such as s3://bucket/tables, or a folder.
+
+        Raises:
+            VidgenError: The tables of this home are elsewhere already, or the place cannot be used.
+
+        """
+        from data_prep.storage import place_of
+
+        place, before = place_of(uri), self._tables_uri()
+        chosen = place.resolve().as_uri() if isinstance(place, Path) else place.uri
+        there = next(self.tables_dir.glob("**/_delta_log"), None) if not before else None
+        if chosen != before and (before or there):
+            raise VidgenError(
+                "The tables of this home are elsewhere already",
+                got=chosen,
+                allowed=before or str(self.tables_dir),
+                move="Choose another --home",
+            )
+        if not isinstance(place, Path):
+            # There may be anything or nothing: asking shows whether it can be used.
+            place.names(folders=True)
+        self._tables_file.write_text(chosen + "\n")
+
+    @property
+    def _tables_file(self) -> Path:
+        return self.root / "tables.uri"
+
+    def _tables_uri(self) -> str:
+        return self._tables_file.read_text().strip() if self._tables_file.exists() else ""
 
     @property
     def releases_dir(self) -> Path:

@@ -62,7 +62,7 @@ class Spec(Frozen):
 
     stage: str
     recipe: Recipe
-    videos: Path
+    videos: str | Path
     home_dir: Path
 
     @property

@@ -24,6 +24,7 @@ LAYERS = [
     {"registry"},
 ]
 DOORS = {
+    "fsspec": {"data_prep/storage.py"},
     "ray": {
         "data_prep/run.py",
         "vidgen_core/training/ray_train.py",

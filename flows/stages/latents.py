@@ -19,7 +19,7 @@ __all__ = ["run"]
 
 def run(spec: Spec, progress: ProgressFile) -> StageResult:
     """Bring the tables of latents and embeddings up to date, and pin all tables in a release."""
-    tables, recipe = Tables(spec.home.tables_dir), spec.recipe
+    tables, recipe = spec.home.tables(), spec.recipe
     with local_ray(spec.home, recipe.cores):
         codec_dir, history = _codec(spec, tables)
         latents = encode_latents(tables, codec_dir, RayRunner(), progress=progress)

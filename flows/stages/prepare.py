@@ -2,7 +2,6 @@
 
 from data_prep.prepare import prepare
 from data_prep.run import RayRunner
-from data_prep.tables import Tables
 from flows.cluster import local_ray
 from flows.spec import Row, Spec, StageResult
 from flows.stage import ProgressFile
@@ -12,7 +11,7 @@ __all__ = ["run"]
 
 def run(spec: Spec, progress: ProgressFile) -> StageResult:
     """Bring the data tables up to date."""
-    tables = Tables(spec.home.tables_dir)
+    tables = spec.home.tables()
     with local_ray(spec.home, spec.recipe.cores):
         done = prepare(spec.videos, tables, spec.recipe.data, RayRunner(), progress=progress)
     rows = tuple(Row(name=row.name, count=row.rows, seconds=row.seconds, note=row.note) for row in done.funnel)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.conditions import spread
-from data_prep.tables import Tables
 from flows.cluster import local_ray
 from flows.spec import Follow, Row, Spec, StageResult
 from flows.stage import ProgressFile, write_value
@@ -33,7 +32,7 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     tracker.dataset(recipe.name, facts["release"], spec.home.releases_dir / f"{facts['release']}.json")
     card, strip_dir = _card(spec, job), job.work_dir / "strip"
     strip = Strip(
-        card=card, codec_dir=codec_dir, prompts=prompts_of(Tables(spec.home.tables_dir)), seed=recipe.evaluation.seed,
+        card=card, codec_dir=codec_dir, prompts=prompts_of(spec.home.tables()), seed=recipe.evaluation.seed,
         folder=strip_dir, uri=tracker.uri, run_id=tracker.run_id,
     )  # fmt: skip
     with local_ray(spec.home, recipe.cores):
@@ -81,7 +80,7 @@ def _card(spec: Spec, job: Job) -> generator.Card:
 
 
 def _job(spec: Spec, codec_dir: Path) -> Job:
-    recipe, tables, facts = spec.recipe, Tables(spec.home.tables_dir), spec.result("latents").facts
+    recipe, tables, facts = spec.recipe, spec.home.tables(), spec.result("latents").facts
     shape = open_codec(codec_dir).latent_shape(recipe.data.frames, recipe.data.height, recipe.data.width)
     channels, frames, height, width = shape
     text_dim = open_encoder(recipe.text.name, recipe.text.config()).dim
