@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_prep.clips import ENCODING_VERSION, cut
+from data_prep.needs import needs
 from data_prep.settings import DataSettings
 from data_prep.sources import Source
 from data_prep.tables import Part, Tables, ask
@@ -70,6 +71,7 @@ def reusable(unit: Unit, tables: Tables, columns: Sequence[str] | None = None) -
     return found
 
 
+@needs(memory_gib=1.5)
 def _cut_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
     media = reusable(unit, tables)
     new = [span for span in unit.spans if span["clip_id"] not in media]

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from data_prep.needs import needs
 from data_prep.run import Failure, Runner
 from data_prep.tables import Part, Tables, write_part
 from vidgen_core import digests, weights
@@ -158,6 +159,7 @@ def _unit(tables: Tables, name: str, codec_dir: Path, clips: tuple[_Clip, ...]) 
     return _Unit(key, tables.part_file(name, key), codec_dir, clips)
 
 
+@needs(memory_gib=1.5)
 def _encode(unit: _Unit) -> Part:
     """The task: decode, code, write."""
     torch.set_num_threads(1)

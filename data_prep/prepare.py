@@ -27,6 +27,7 @@ from data_prep.duplicates.matches import Pair
 from data_prep.duplicates.resolve import fail_on_leaks
 from data_prep.duplicates.resolve import resolve as resolve_copies
 from data_prep.duplicates.semantic import EMBEDDINGS
+from data_prep.needs import needs
 from data_prep.run import Runner
 from data_prep.score_settings import ScoreSettings
 from data_prep.scoring import SCORES, check_rules, score_spans, with_scores, without_weights
@@ -258,6 +259,7 @@ def analysis_units(sources: Sequence[Source], settings: DataSettings, tries: Map
     return units
 
 
+@needs(memory_gib=1.5)
 def _analyze_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
     """Write a source's files; a file that cannot be decoded gets its row among the dead."""
     try:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_prep.needs import needs
 from data_prep.run import Failure
 from data_prep.score_settings import ScoreSettings
 from data_prep.scorers._weights import Scorer
@@ -143,6 +144,7 @@ def _key(name: str, made_by: str, spans: Sequence[Span]) -> str:
     return digests.of_value([made_by, spans[0]["source_id"], seen], 32)
 
 
+@needs(memory_gib=3)
 def _score_source(task: Task, *, tables: Tables, settings: ScoreSettings) -> list[Part]:
     scorers = {name: _opened(name, settings) for name in task.keys}
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in scorers}

@@ -27,6 +27,7 @@ RecipeName = Annotated[str, typer.Option("--recipe", help="file.function, see `v
 Videos = Annotated[Path, typer.Option("--videos", help="Folder of videos")]
 HomeDir = Annotated[Path, typer.Option("--home", help="Where everything is kept")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: data.select.min_motion=0.2")]
+Ray = Annotated[str, typer.Option("--ray", help="HOST:PORT of the Ray cluster to work on, see docs/cluster.md")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 _LEAVE_AFTER_S = 5.0
@@ -65,33 +66,51 @@ def _sentence(error: Exception) -> str | None:
 
 
 @app.command()
-def run(recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None) -> None:
+def run(
+    recipe: RecipeName = _RECIPE,
+    videos: Videos = _VIDEOS,
+    home: HomeDir = _HOME,
+    changes: Changes = None,
+    ray: Ray = "",
+) -> None:
     """The whole line: from videos to a promoted model."""
-    _launch("", recipe, videos, home, changes)
+    _launch("", recipe, videos, home, changes, ray)
 
 
 @app.command()
 def prepare(
-    recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
+    recipe: RecipeName = _RECIPE,
+    videos: Videos = _VIDEOS,
+    home: HomeDir = _HOME,
+    changes: Changes = None,
+    ray: Ray = "",
 ) -> None:
     """Videos to scored, captioned clips."""
-    _launch("prepare", recipe, videos, home, changes)
+    _launch("prepare", recipe, videos, home, changes, ray)
 
 
 @app.command()
 def latents(
-    recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
+    recipe: RecipeName = _RECIPE,
+    videos: Videos = _VIDEOS,
+    home: HomeDir = _HOME,
+    changes: Changes = None,
+    ray: Ray = "",
 ) -> None:
     """Clips to latents, captions to vectors."""
-    _launch("latents", recipe, videos, home, changes)
+    _launch("latents", recipe, videos, home, changes, ray)
 
 
 @app.command()
 def train(
-    recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
+    recipe: RecipeName = _RECIPE,
+    videos: Videos = _VIDEOS,
+    home: HomeDir = _HOME,
+    changes: Changes = None,
+    ray: Ray = "",
 ) -> None:
     """Latents to a generator."""
-    _launch("train", recipe, videos, home, changes)
+    _launch("train", recipe, videos, home, changes, ray)
 
 
 @app.command()
@@ -261,17 +280,21 @@ def _data_settings(home: Any, recipe: str | None, changes: list[str] | None) -> 
     return override(chosen, changes or []).data
 
 
-def _launch(stage: str, recipe: str, videos: Path, home_dir: Path, changes: list[str] | None) -> None:
+def _launch(stage: str, recipe: str, videos: Path, home_dir: Path, changes: list[str] | None, ray: str = "") -> None:
     """Run one stage, or all of them, under a Prefect server of our own."""
     from data_prep.sources import list_files
+    from flows.cluster import check_address
     from flows.home import Home
     from flows.recipes.recipe import load
     from flows.spec import Spec
 
     chosen = load(recipe, changes or [])
+    if ray:
+        check_address(ray)
     list_files(videos)
     home = Home.open(home_dir)
-    _run_spec(Spec(stage=stage or "prepare", recipe=chosen, videos=videos.resolve(), home_dir=home.root), home, stage)
+    spec = Spec(stage=stage or "prepare", recipe=chosen, videos=videos.resolve(), home_dir=home.root, ray=ray)
+    _run_spec(spec, home, stage)
 
 
 def _run_spec(spec: Any, home: Any, stage: str) -> None:

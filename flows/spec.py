@@ -58,12 +58,18 @@ class Follow(Frozen):
 
 
 class Spec(Frozen):
-    """One stage of one run: all that its process is told."""
+    """One stage of one run: all that its process is told.
+
+    Args:
+        ray: HOST:PORT of the Ray cluster to work on; "" for a private Ray on this machine. It changes no result.
+
+    """
 
     stage: str
     recipe: Recipe
     videos: Path
     home_dir: Path
+    ray: str = ""
 
     @property
     def home(self) -> Home:

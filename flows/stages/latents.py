@@ -4,9 +4,8 @@ from pathlib import Path
 
 from data_prep.latents import embed_captions, encode_latents
 from data_prep.prepare import DATA_TABLES
-from data_prep.run import RayRunner
 from data_prep.tables import Tables
-from flows.cluster import local_ray
+from flows.cluster import ray_of
 from flows.spec import Follow, Row, Spec, StageResult
 from flows.stage import ProgressFile, write_value
 from vidgen_core import digests, discovery, weights
@@ -19,9 +18,9 @@ __all__ = ["run"]
 def run(spec: Spec, progress: ProgressFile) -> StageResult:
     """Bring the tables of latents and embeddings up to date, and pin all tables in a release."""
     tables, recipe = Tables(spec.home.tables_dir), spec.recipe
-    with local_ray(spec.home, recipe.cores):
+    with ray_of(spec) as runner:
         codec_dir, history = _codec(spec, tables)
-        latents = encode_latents(tables, codec_dir, RayRunner(), progress=progress)
+        latents = encode_latents(tables, codec_dir, runner, progress=progress)
     embeddings = embed_captions(tables, open_encoder(recipe.text.name, recipe.text.config()))
     release = tables.release([*DATA_TABLES, latents, embeddings])
     write_value(spec.home.releases_dir / f"{release.digest}.json", release)

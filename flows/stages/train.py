@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.tables import Tables
-from flows.cluster import local_ray
+from flows.cluster import ray_of
 from flows.spec import Follow, Row, Spec, StageResult
 from flows.stage import ProgressFile, write_value
 from vidgen_core import digests
@@ -27,7 +27,7 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     tracker = open_tracker(spec)
     tracker.params({"recipe": recipe.name, "recipe_json": recipe.model_dump_json(), "release": facts["release"]})
     tracker.dataset(recipe.name, facts["release"], spec.home.releases_dir / f"{facts['release']}.json")
-    with local_ray(spec.home, recipe.cores):
+    with ray_of(spec):
         # Ray reads how to authenticate when it is first imported, so not before it was told.
         from vidgen_core.training.ray_train import fit_on_ray
 
