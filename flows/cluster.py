@@ -22,13 +22,16 @@ from flows.spec import Spec
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 
-__all__ = ["PATIENCE_S", "check_address", "cores_here", "ray_of"]
+__all__ = ["PATIENCE_S", "REPLACEMENT_S", "check_address", "cores_here", "ray_of"]
 
 # Blocks of a few MiB at a time pass through it; half a GiB leaves the machine's memory to the work.
 OBJECT_STORE_BYTES = 512 * 2**20
 PATIENCE_S = 600.0
 """How long a run on a cluster waits for a node that can take its tasks, and so for machines that are being started."""
+REPLACEMENT_S = 60.0
+"""How long training that lost a node waits for another, before it goes on with fewer workers."""
 _ANSWER_S = 120.0
+_CONNECT_S = 15.0
 _OURS = ("flows", "data_prep", "vidgen_core")
 # What decodes, encodes and computes: other versions may give other bytes.
 _LIBRARIES = ("av", "imageio-ffmpeg", "numpy", "pillow", "pyarrow", "torch")
@@ -113,12 +116,15 @@ def _private(home: Home, cores: int) -> Iterator[RayRunner]:
 def _joined(spec: Spec) -> Iterator[RayRunner]:
     """A place on a running cluster; nothing of it is stopped at the end."""
     check_address(spec.ray)
+    host, _, port = spec.ray.rpartition(":")
     # Ray reads how to authenticate when it is first imported.
     import ray
 
     try:
+        # Ray tries for minutes to reach an address where nobody listens.
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
         ray.init(address=spec.ray, logging_level="ERROR", log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         ray.shutdown()
         raise VidgenError(
             f"The Ray cluster at {spec.ray} cannot be joined: {_first_line(error)}",

@@ -5,7 +5,7 @@ from pathlib import Path
 from data_prep.latents import embed_captions, encode_latents
 from data_prep.prepare import DATA_TABLES
 from data_prep.tables import Tables
-from flows.cluster import ray_of
+from flows.cluster import REPLACEMENT_S, ray_of
 from flows.spec import Follow, Row, Spec, StageResult
 from flows.stage import ProgressFile, write_value
 from vidgen_core import digests, discovery, weights
@@ -62,6 +62,6 @@ def _codec(spec: Spec, tables: Tables) -> tuple[Path, str]:
         work_dir=spec.home.codecs_dir / key,
     )
     write_value(spec.follow_file, Follow(file=job.work_dir / "progress.json"))
-    fit_on_ray(job)
+    fit_on_ray(job, patience_s=REPLACEMENT_S if spec.ray else 0.0)
     spec.follow_file.unlink()
     return job.final_dir, str(job.work_dir / "history.jsonl")

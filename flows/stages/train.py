@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.tables import Tables
-from flows.cluster import ray_of
+from flows.cluster import REPLACEMENT_S, ray_of
 from flows.spec import Follow, Row, Spec, StageResult
 from flows.stage import ProgressFile, write_value
 from vidgen_core import digests
@@ -32,7 +32,8 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
         from vidgen_core.training.ray_train import fit_on_ray
 
         write_value(spec.follow_file, Follow(file=job.work_dir / "progress.json"))
-        fitted = fit_on_ray(job, open_recorder=partial(Tracker, tracker.uri, tracker.run_id))
+        recorder = partial(Tracker, tracker.uri, tracker.run_id)
+        fitted = fit_on_ray(job, open_recorder=recorder, patience_s=REPLACEMENT_S if spec.ray else 0.0)
         spec.follow_file.unlink()
     assert job.space is not None
     card = generator.Card(
