@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.needs import needs
+from data_prep.pace import Pace
+from data_prep.rows import grouped
 from data_prep.run import Failure
 from data_prep.score_settings import ScoreSettings
 from data_prep.scorers._weights import Scorer
@@ -31,7 +33,8 @@ __all__ = ["SCORES", "Task", "check_rules", "missing", "score_spans", "with_scor
 SCORES = "scores"
 _SCORERS = "data_prep.scorers"
 _VERSION = 2
-_COMMIT_EVERY_SOURCES = 16
+# Not all columns: rows of a million spans are gigabytes.
+_LOOKED_AT = ["clip_id", "source_id", "start_pts", "stop_pts", "crop_x", "crop_y", "crop_w", "crop_h", "caption"]
 Span = dict[str, Any]
 
 
@@ -40,7 +43,7 @@ class Task(NamedTuple):
 
     source: Source
     keys: Mapping[str, str]
-    spans: tuple[Span, ...]
+    spans: Sequence[Span]
 
 
 def without_weights(settings: ScoreSettings) -> list[str]:
@@ -77,13 +80,15 @@ def score_spans(spans: pa.Table, sources: Mapping[str, Source], shop: Workshop, 
     tasks, total = missing(spans, sources, shop.tables, settings)
     work = partial(_score_source, tables=shop.tables, settings=settings)
     finished: list[Part] = []
+    pace = Pace()
     for done, (task, result) in enumerate(shop.runner.map(work, tasks, deadline_s=shop.deadline_s), start=1):
         if isinstance(result, Failure):
             result = [write(shop.tables, SCORES, key, []) for key in task.keys.values()]
         shop.decoded[SCORES] += sum(part.decoded for part in result)
         finished += result
-        if done % _COMMIT_EVERY_SOURCES == 0:
-            shop.tables.commit(SCORES, SCHEMAS[SCORES], finished)
+        if pace.due(len(finished)):
+            with pace.committing():
+                shop.tables.commit(SCORES, SCHEMAS[SCORES], finished)
             finished = []
         shop.progress(total - len(tasks) + done, total)
     if finished:
@@ -102,15 +107,15 @@ def missing(
     }
     if not made_by and not tables.exists(SCORES):
         return [], 0
-    grouped = _by_source(spans.to_pylist()) if made_by else {}
+    of_sources = grouped(spans.select(_LOOKED_AT), "source_id", "clip_id") if made_by else {}
     keys = {
-        source: {name: _key(name, made, some) for name, made in made_by.items()} for source, some in grouped.items()
+        source: {name: _key(name, made, some) for name, made in made_by.items()} for source, some in of_sources.items()
     }
     have = tables.committed(SCORES)
     wanted = {key for of_source in keys.values() for key in of_source.values()}
     tables.commit(SCORES, SCHEMAS[SCORES], [], drop=have - wanted)
     tasks = [
-        Task(sources[source], lacking, tuple(grouped[source]))
+        Task(sources[source], lacking, of_sources[source])
         for source, of_source in keys.items()
         if (lacking := {name: key for name, key in of_source.items() if key not in have})
     ]
@@ -129,13 +134,6 @@ def with_scores(spans: pa.Table, scores: pa.Table) -> pa.Table:
 
 def _scorer(name: str) -> ModuleType:
     return discovery.load(_SCORERS, name)
-
-
-def _by_source(spans: Sequence[Span]) -> dict[str, list[Span]]:
-    grouped: dict[str, list[Span]] = {}
-    for span in sorted(spans, key=lambda span: (span["source_id"], span["clip_id"])):
-        grouped.setdefault(span["source_id"], []).append(span)
-    return grouped
 
 
 def _key(name: str, made_by: str, spans: Sequence[Span]) -> str:

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.decode import take_decoded
+from data_prep.pace import Pace
 from data_prep.run import Failure, Runner
 from data_prep.sources import Source
 from data_prep.tables import SCHEMAS, Part, Tables, write_part
 
 __all__ = ["Progress", "Unit", "Workshop", "dead_row", "made_of", "write"]
 
-_COMMIT_EVERY_UNITS = 16
 _MADE = "vidgen.made"
 Progress = Callable[[int, int], None]
 
@@ -37,7 +37,7 @@ class Unit(NamedTuple):
 
     key: str
     source: Source
-    spans: tuple[dict[str, Any], ...] = ()
+    spans: Sequence[dict[str, Any]] = ()
     made: str = ""
     tries: int = 0
     replaces: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class Workshop:
         finished = [(unit, parts) for unit in todo if adopt and (parts := self.written(unit, names))]
         there = {unit.key for unit, _ in finished}
         todo = [unit for unit in todo if unit.key not in there]
-        before = len(have & wanted) + len(there)
+        before, pace = len(have & wanted) + len(there), Pace()
         for done, (unit, result) in enumerate(self.runner.map(work, todo, deadline_s=self.deadline_s), start=1):
             if isinstance(result, Failure):
                 rows = {"dead": [dead_row(unit.source, result.reason, result.message, result.attempts + unit.tries)]}
@@ -95,8 +95,9 @@ class Workshop:
                 }
             self.decoded[names[-1]] += sum(part.decoded for part in result.values())
             finished.append((unit, result))
-            if len(finished) >= _COMMIT_EVERY_UNITS:
-                self._commit(names, finished)
+            if pace.due(len(finished)):
+                with pace.committing():
+                    self._commit(names, finished)
                 finished = []
             self.progress(before + done, len(units))
         self._commit(names, finished)
