@@ -61,7 +61,7 @@ def cut_all(
         Unit(key, sources[source], spans.get(source, ()), tries=tries.get(source, 0), replaces=old.get(source, ()))
         for source, key in keys.items()
     ]
-    shop.run(units, partial(_cut_unit, tables=shop.tables, settings=settings), ("clips",), adopt=True)
+    shop.run(units, partial(_cut_unit, tables=shop.tables, settings=settings), ("clips",))
 
 
 def reusable(unit: Unit, tables: Tables, columns: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """How often results are committed: seldom enough that committing stays a small share of the work.
 
 A commit reads the table's log, which takes longer the more units there are: at a hundred thousand a second, where it is
-milliseconds at first. What a killed run had not committed is taken up by its files' names, so waiting costs nothing.
+milliseconds at first.
 """
 
 import time

@@ -75,7 +75,7 @@ class Nodes:
     def run(self, *command, **options):
         """A command on the head's machine to its end."""
         return subprocess.run(
-            [sys.executable, *map(str, command)], env=self.environment, capture_output=True, text=True, timeout=400,
+            [sys.executable, *map(str, command)], env=self.environment, capture_output=True, text=True, timeout=600,
             cwd=self.folder, **options,
         )  # fmt: skip
 

@@ -44,7 +44,7 @@ def embed(
     for source_id, some in by_source(spans).items():
         key = digests.of_value([made_by, [(span["clip_id"], *box(span)) for span in some]], 32)
         units.append(Unit(key, sources[source_id], tuple(some)))
-    shop.run(units, partial(_embed_unit, tables=shop.tables, settings=settings), (EMBEDDINGS,), adopt=True)
+    shop.run(units, partial(_embed_unit, tables=shop.tables, settings=settings), (EMBEDDINGS,))
     rows = shop.tables.read(EMBEDDINGS).to_pylist()
     return {row["clip_id"]: np.frombuffer(row["embedding"], "<f4") for row in rows}
 

@@ -19,7 +19,7 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.training.journal import History
 
 VIDEOS = 60
-LIMIT_S = 240
+LIMIT_S = 600
 # Checkpoints every few steps, and enough steps to be caught between two.
 SLOWLY = ["codec_training.steps=60", "training.steps=90", "codec_training.checkpoint_every=5",
           "training.checkpoint_every=5"]  # fmt: skip
