@@ -34,7 +34,7 @@ from data_prep.scoring import SCORES, check_rules, score_spans, with_scores, wit
 from data_prep.select import SOURCE_COLUMNS, Select, judge, measured, resolve
 from data_prep.settings import CaptionerSettings, DataSettings
 from data_prep.sources import Source, identify, list_files
-from data_prep.tables import SCHEMAS, Part, Release, Tables
+from data_prep.tables import SCHEMAS, Part, Release, Tables, clear_unfinished
 from data_prep.units import Progress, Unit, Workshop, dead_row, write
 from vidgen_core import digests, discovery
 from vidgen_core.frozen import Frozen
@@ -120,6 +120,7 @@ def prepare(
             the loss budget.
 
     """
+    clear_unfinished(tables.root)
     shop = Workshop(tables, runner, progress, settings.source_deadline_s)
     found = identify(list_files(videos), videos)
     check_rules(settings.select, settings.scores)

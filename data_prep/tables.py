@@ -8,6 +8,7 @@ writes again with the same bytes.
 import hashlib
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 
-__all__ = ["SCHEMAS", "Part", "Release", "TableState", "Tables", "ask", "write_part"]
+__all__ = ["SCHEMAS", "Part", "Release", "TableState", "Tables", "ask", "clear_unfinished", "write_part"]
 
 # Kinds of statements that only read.
 _QUESTIONS = ("SELECT", "EXPLAIN")
@@ -118,7 +119,8 @@ class Release(Frozen):
 def write_part(file: Path, table: pa.Table, **options: object) -> None:
     """Write a Parquet file so that it is there whole or not at all, also after a power cut."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_suffix(f".{os.getpid()}.tmp")
+    # Not by the process's number: on several nodes two processes may have the same one.
+    fresh = file.with_suffix(f".{secrets.token_hex(8)}.tmp")
     try:
         with fresh.open("wb") as stream:
             pq.write_table(table, stream, **options)
@@ -127,6 +129,12 @@ def write_part(file: Path, table: pa.Table, **options: object) -> None:
         fresh.replace(file)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def clear_unfinished(root: Path) -> None:
+    """Remove what killed tasks had begun to write below a folder; the caller holds the home's stage lock."""
+    for file in root.rglob("*.tmp"):
+        file.unlink(missing_ok=True)
 
 
 def ask(sql: str, **tables: pa.Table) -> pa.Table:
