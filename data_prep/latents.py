@@ -82,7 +82,7 @@ def encode_latents(
     if not clips:
         raise VidgenError("There is no clip to code", move="Run vidgen prepare first; its funnel says what was kept")
     clear_unfinished(tables.root / name)
-    wanted = {(clip.clip_id, clip.split) for clip in clips}
+    wanted: set[tuple[str, ...]] = {(clip.clip_id, clip.split) for clip in clips}
     stale, kept = _standing(tables, name, ["clip_id", "split"], wanted)
     parts = _left_over(tables, name, wanted, kept)
     todo = [clip for clip in clips if (clip.clip_id, clip.split) not in kept]

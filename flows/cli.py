@@ -130,6 +130,23 @@ def release(
 
 
 @app.command()
+def submit(  # noqa: PLR0913 - the options of a command
+    jobs: Annotated[str, typer.Option("--jobs", help="The Ray cluster's job server: http://HOST:8265")],
+    stage: Annotated[str, typer.Argument(help="prepare, latents, train, evaluate or release; all without it")] = "",
+    recipe: RecipeName = _RECIPE,
+    videos: Videos = _VIDEOS,
+    home: HomeDir = _HOME,
+    changes: Changes = None,
+) -> None:
+    """The same as jobs of a Ray cluster that has the home, see docs/cluster.md; given again, it watches what runs."""
+    from flows.spec import STAGES
+
+    if stage not in ("", *STAGES):
+        raise VidgenError("There is no such stage", got=stage, allowed=", ".join(STAGES))
+    _launch(stage, recipe, videos, home, changes, jobs=jobs)
+
+
+@app.command()
 def sample(
     prompt: Annotated[list[str], typer.Option("--prompt", help="What to show; may be given several times")],
     out: Annotated[Path, typer.Option("--out", help="An .mp4 file")],
@@ -280,7 +297,9 @@ def _data_settings(home: Any, recipe: str | None, changes: list[str] | None) -> 
     return override(chosen, changes or []).data
 
 
-def _launch(stage: str, recipe: str, videos: Path, home_dir: Path, changes: list[str] | None, ray: str = "") -> None:
+def _launch(
+    stage: str, recipe: str, videos: Path, home_dir: Path, changes: list[str] | None, ray: str = "", jobs: str = ""
+) -> None:
     """Run one stage, or all of them, under a Prefect server of our own."""
     from data_prep.sources import list_files
     from flows.cluster import check_address
@@ -293,8 +312,8 @@ def _launch(stage: str, recipe: str, videos: Path, home_dir: Path, changes: list
         check_address(ray)
     list_files(videos)
     home = Home.open(home_dir)
-    spec = Spec(stage=stage or "prepare", recipe=chosen, videos=videos.resolve(), home_dir=home.root, ray=ray)
-    _run_spec(spec, home, stage)
+    where = {"videos": videos.resolve(), "home_dir": home.root, "ray": ray, "jobs": jobs}
+    _run_spec(Spec(stage=stage or "prepare", recipe=chosen, **where), home, stage)
 
 
 def _run_spec(spec: Any, home: Any, stage: str) -> None:

@@ -22,7 +22,7 @@ from flows.spec import Spec
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 
-__all__ = ["PATIENCE_S", "REPLACEMENT_S", "check_address", "cores_here", "ray_of"]
+__all__ = ["PATIENCE_S", "REPLACEMENT_S", "check_address", "check_authentication", "cores_here", "ray_of"]
 
 # Blocks of a few MiB at a time pass through it; half a GiB leaves the machine's memory to the work.
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -70,6 +70,16 @@ def check_address(address: str) -> None:
             allowed="HOST:PORT, as `ray start --head` tells it",
             move="Start the command on a node of the cluster; from elsewhere, submit it as a Ray job",
         )
+    check_authentication()
+
+
+def check_authentication() -> None:
+    """See that it was said how to prove that we may use a cluster.
+
+    Raises:
+        VidgenError: RAY_AUTH_MODE is not set.
+
+    """
     if os.environ.get("RAY_AUTH_MODE") not in ("token", "disabled"):
         raise VidgenError(
             "Who reaches a Ray cluster can run anything on it, so it must be said how to prove that we may",

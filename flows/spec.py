@@ -62,6 +62,7 @@ class Spec(Frozen):
 
     Args:
         ray: HOST:PORT of the Ray cluster to work on; "" for a private Ray on this machine. It changes no result.
+        jobs: Address of the Ray job server that is to run the stage, as http://HOST:8265; "" to run it here.
 
     """
 
@@ -70,6 +71,7 @@ class Spec(Frozen):
     videos: Path
     home_dir: Path
     ray: str = ""
+    jobs: str = ""
 
     @property
     def home(self) -> Home:

@@ -24,7 +24,7 @@ LAYERS = [
     {"registry"},
 ]
 DOORS = {
-    "ray": {"data_prep/run.py", "vidgen_core/training/ray_train.py", "flows/cluster.py"},
+    "ray": {"data_prep/run.py", "vidgen_core/training/ray_train.py", "flows/cluster.py", "flows/launch/ray_jobs.py"},
     "prefect": {"flows"},
     "mlflow": {"vidgen_core/registry"},
 }
