@@ -23,6 +23,7 @@ __all__ = ["run"]
 POLL_S = 1.0
 # A head that starts again takes its time, and its jobs are not lost by that.
 SILENCE_S = 120.0
+FIRST_S = 10.0
 STOP_S = 15.0
 _NOT_READY = ("No available agent", "status code 502", "status code 503")
 Answer = TypeVar("Answer")
@@ -70,7 +71,7 @@ class _Jobs:
         from ray.job_submission import JobSubmissionClient
 
         self._address = address
-        self._client = self._patiently(lambda: JobSubmissionClient(address))
+        self._client = self._patiently(lambda: JobSubmissionClient(address), FIRST_S)
 
     def place(self, name: str) -> tuple[str, bool]:
         """The name of the last job of this kind that runs, or of the next one; and whether it runs."""
@@ -88,7 +89,7 @@ class _Jobs:
         try:
             self._patiently(lambda: self._client.submit_job(entrypoint=command, submission_id=name, metadata=metadata))
         except VidgenError as error:
-            if "already exists" not in str(error):
+            if "already exists" not in str(error.__cause__):
                 raise
 
     def status(self, name: str) -> Any:
@@ -109,19 +110,19 @@ class _Jobs:
             deadline = time.monotonic() + STOP_S
             while not self._client.get_job_status(name).is_terminal() and time.monotonic() < deadline:
                 time.sleep(0.2)
-        except (ConnectionError, RuntimeError):
+        except (OSError, RuntimeError):
             return
 
-    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
+    def _patiently(self, ask: Callable[[], Answer], silence_s: float = SILENCE_S) -> Answer:
         """The server's answer; where it is not ready yet, or not any more, a later one."""
         from ray.exceptions import RayError
 
-        deadline = time.monotonic() + SILENCE_S
+        deadline = time.monotonic() + silence_s
         while True:
             try:
                 return ask()
-            except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-                waits = isinstance(error, ConnectionError) or any(sign in str(error) for sign in _NOT_READY)
+            except (OSError, RuntimeError, ValueError, RayError) as error:
+                waits = isinstance(error, OSError) or any(sign in str(error) for sign in _NOT_READY)
                 if not waits or time.monotonic() > deadline:
                     raise self._refused(error) from error
                 time.sleep(POLL_S)

@@ -30,9 +30,7 @@ def server(tmp_path_factory):
     token = tmp_path_factory.mktemp("secret") / "token"
     token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port, agent_port = free_port(), free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -42,6 +40,8 @@ def server(tmp_path_factory):
     (Path(temporary) / "ray").mkdir()
     head = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--num-cpus=2", "--port=0", "--block",
             f"--temp-dir={temporary}", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}",
+            # Its default is taken where another Ray runs, and then no job is.
+            f"--dashboard-agent-listen-port={agent_port}",
             "--object-store-memory=80000000"]  # fmt: skip
     process = subprocess.Popen(head, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
@@ -54,6 +54,12 @@ def server(tmp_path_factory):
     os.killpg(process.pid, signal.SIGTERM)
     process.wait(60)
     shutil.rmtree(temporary, ignore_errors=True)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
 
 
 def answers(url):
