@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "vidgen_core": {"vidgen_core"},
 }
 LAYERS = [
-    {"shapes", "clip", "chance", "errors", "frozen", "digests", "discovery", "scene", "sampling", "betas"},
+    {"shapes", "clip", "chance", "errors", "frozen", "digests", "discovery", "scene", "sampling", "scalars", "betas"},
     {"interfaces", "paths", "pyramid", "predictions", "layers", "weights"},
     {"networks", "objectives", "samplers", "guidance", "known", "codecs", "encoders"},
     {"families"},
@@ -24,7 +24,13 @@ LAYERS = [
     {"registry"},
 ]
 DOORS = {
-    "ray": {"data_prep/run.py", "vidgen_core/training/ray_train.py", "flows/cluster.py", "flows/launch/ray_jobs.py"},
+    "ray": {
+        "data_prep/run.py",
+        "vidgen_core/training/ray_train.py",
+        "vidgen_core/training/ray_beside.py",
+        "flows/cluster.py",
+        "flows/launch/ray_jobs.py",
+    },
     "prefect": {"flows"},
     "mlflow": {"vidgen_core/registry"},
 }

@@ -4,6 +4,7 @@ Goodfellow et al. 2014 (arXiv:1406.2661). The critic judges a video together wit
 of others are called made (Reed et al. 2016, arXiv:1605.05396, "matching-aware").
 """
 
+import math
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -11,7 +12,8 @@ from pydantic import Field
 from torch import Tensor
 
 from vidgen_core.chance import Chance
-from vidgen_core.interfaces import Ask, Batch, Family, Frozen, Player, Space, Text
+from vidgen_core.errors import VidgenError
+from vidgen_core.interfaces import Ask, Batch, Family, Frozen, Player, Space, Text, Work
 from vidgen_core.networks import conv_gan
 from vidgen_core.objectives.adversarial import AdversarialLoss, as_fake, as_real, gradient_length, made_real
 from vidgen_core.shapes import Latents
@@ -96,6 +98,17 @@ class GAN(Family):
         loss = as_real(self.config.loss, real) + as_fake(self.config.loss, made)
         return {"loss": loss, "score_of_real": real, "score_of_made": made}
 
+    def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
+        """The critic's turn on made, real and wrongly described samples, then the generator's through the critic."""
+        made, judged = self.generator.flops(text_tokens), self.critic.flops(text_tokens)
+        passes = 3 if text_tokens and self.config.mismatch else 2
+        total = made.forward + passes * judged.step
+        if self.config.r1:
+            # Forward, the gradient at the sample, and the gradient of both: two products for each product.
+            total += 6 * judged.forward
+        # The generator's gradient passes through the critic, whose weights take none.
+        return Work(total + made.step + 2 * judged.forward, math.prod(shape[1:]))
+
     def generate(self, ask: Ask, chance: Chance) -> Latents:
         """One pass of the generator."""
         return self._draw(ask.index, ask.text, chance)
@@ -108,9 +121,19 @@ def swapped(text: Text) -> tuple[Text, Tensor]:
     """Each sample's text given to its neighbor (0 with 1, 2 with 3 ...), and 1.0 where that changes anything, [B].
 
     Neighbors, not the batch shifted by one: so a batch that is cut into pieces of even size pairs the same samples.
+
+    Raises:
+        VidgenError: The number of samples is odd, so that one has no neighbor.
+
     """
+    if len(text.mask) % 2:
+        raise VidgenError(
+            "Samples cannot be paired to tell a critic what does not belong together",
+            got=f"{len(text.mask)} samples a worker and pass",
+            allowed="an even number",
+            move="Set training.batch to a multiple of 2 * workers * accumulate, or family mismatch=0",
+        )
     order = torch.arange(len(text.mask), device=text.mask.device) ^ 1
-    order = order.clamp_max(len(order) - 1)
     other = Text(text.tokens[order], text.mask[order])
     same = ((text.tokens == other.tokens).all(-1) & (text.mask == other.mask)).all(1)
     return other, (~same).to(text.tokens.dtype)

@@ -5,7 +5,9 @@ in space and time; the critic's score of a sample and a text is a projection (Mi
 Norms run over channels at each place, not over batches, so that a sample does not depend on its neighbors.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidgen_core.interfaces import Frozen, Space, Text
+from vidgen_core.layers.flops import Flops, convolution, product
 from vidgen_core.layers.norms import RMSNorm
 from vidgen_core.layers.spectral import normalized
 from vidgen_core.layers.zeroed import zeroed
@@ -71,6 +74,10 @@ class _Sentence(nn.Module):
             return like.new_zeros(batch, self.dim)
         return (self.embed(text.tokens) * text.mask[..., None]).sum(1)
 
+    def flops(self, tokens: int) -> Flops:
+        """Of a prompt of so many tokens."""
+        return Flops() if self.embed is None else product(self.embed, tokens).on_data
+
 
 class _UpBlock(nn.Module):
     """A residual block that grows a map to a given size; a condition scales and shifts its norms."""
@@ -90,6 +97,12 @@ class _UpBlock(nn.Module):
         hidden = F.relu(_modulated(x_large, self.norm_in, self.modulation_in(condition)))
         hidden = F.relu(_modulated(self.conv_in(hidden), self.norm_between, self.modulation_between(condition)))
         return self.skip(x_large) + self.conv_out(hidden)
+
+    def flops(self, size: tuple[int, int, int]) -> Flops:
+        """Of one sample that it grows to a size."""
+        places = math.prod(size)
+        total = convolution(self.conv_in, places) + convolution(self.conv_out, places) + convolution(self.skip, places)
+        return total + product(self.modulation_in, 1) + product(self.modulation_between, 1)
 
 
 class ConvGenerator(nn.Module):
@@ -122,13 +135,21 @@ class ConvGenerator(nn.Module):
             x = block(x, condition, size)
         return self.scale * self.to_out(F.relu(_normed(x, self.norm_out)))
 
+    def flops(self, text_tokens: int) -> Flops:
+        """Of one sample with so many text tokens."""
+        total = self.sentence.flops(text_tokens) + product(self.first, 1)
+        total += convolution(self.to_out, math.prod(self.sizes[0]))
+        for block, size in zip(cast("Iterable[_UpBlock]", self.blocks), reversed(self.sizes), strict=True):
+            total += block.flops(size)
+        return total
+
 
 class ConvCritic(nn.Module):
     """A sample and its text to a score, higher for real pairs; every weight is spectrally normalized."""
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
-        sizes = _sizes(space)
+        self.sizes = sizes = _sizes(space)
         widths = [_width(config, level) for level in range(len(sizes))]
         self.strides = [
             tuple(-(-above // below) for above, below in zip(large, small, strict=True))
@@ -154,10 +175,19 @@ class ConvCritic(nn.Module):
             maps.append(x)
         return maps
 
+    def flops(self, text_tokens: int) -> Flops:
+        """Of one real sample with so many text tokens."""
+        total = convolution(self.first, math.prod(self.sizes[0])).on_data + self.sentence.flops(text_tokens)
+        # A block works on the map that it shrinks.
+        for block, size in zip(cast("Iterable[_DownBlock]", self.blocks), [self.sizes[0], *self.sizes], strict=False):
+            total += block.flops(size)
+        return total + product(self.to_score, 1) + product(self.to_text, 1)
+
     def score(self, features: Tensor, text: Text | None) -> PerSample:
-        """The score that a smallest map and a text get."""
+        """The score that a smallest map and a text get, in float32."""
         pooled = F.relu(features).mean((2, 3, 4))
-        return self.to_score(pooled)[:, 0] + (self.to_text(pooled) * self.sentence(text, len(pooled), pooled)).sum(1)
+        said = self.sentence(text, len(pooled), pooled)
+        return self.to_score(pooled)[:, 0].float() + (self.to_text(pooled) * said).float().sum(1)
 
 
 class _DownBlock(nn.Module):
@@ -172,6 +202,11 @@ class _DownBlock(nn.Module):
     def forward(self, x: Tensor, stride: tuple[int, ...]) -> Tensor:
         out = self.skip(x) + self.conv_out(F.relu(self.conv_in(F.relu(x))))
         return out if max(stride) == 1 else F.avg_pool3d(out, stride, ceil_mode=True)
+
+    def flops(self, size: tuple[int, int, int]) -> Flops:
+        """Of one sample of the size before it shrinks."""
+        places = math.prod(size)
+        return convolution(self.conv_in, places) + convolution(self.conv_out, places) + convolution(self.skip, places)
 
 
 def _normed(x: Tensor, norm: RMSNorm) -> Tensor:

@@ -55,6 +55,6 @@ def gradient_length(critic: Callable[[Tensor], PerSample], at: Tensor) -> PerSam
     Squared, times gamma/2 and on real samples it is R1 (Mescheder et al. 2018, arXiv:1801.04406); its squared distance
     from 1 between real and made ones is the gradient penalty (Gulrajani et al. 2017, arXiv:1704.00028).
     """
-    at = at.detach().requires_grad_()
+    at = at.detach().requires_grad_().clone()  # no leaf: PyTorch's counter of operations cannot see through one
     (gradient,) = torch.autograd.grad(critic(at).sum(), at, create_graph=True)
     return gradient.flatten(1).pow(2).sum(1).add(1e-12).sqrt()
