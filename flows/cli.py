@@ -23,7 +23,7 @@ plan_app = typer.Typer(no_args_is_help=True, help="What a stage would do, before
 app.add_typer(plan_app, name="plan")
 _out, _err = Console(highlight=False), Console(stderr=True, highlight=False)
 
-RecipeName = Annotated[str, typer.Option("--recipe", help="file.function, see `vidgen recipes`")]
+Recipe = Annotated[str, typer.Option("--recipe", help="file.function, see `vidgen recipes`")]
 Videos = Annotated[Path, typer.Option("--videos", help="Folder of videos")]
 HomeDir = Annotated[Path, typer.Option("--home", help="Where everything is kept")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: data.select.min_motion=0.2")]
@@ -67,11 +67,7 @@ def _sentence(error: Exception) -> str | None:
 
 @app.command()
 def run(
-    recipe: RecipeName = _RECIPE,
-    videos: Videos = _VIDEOS,
-    home: HomeDir = _HOME,
-    changes: Changes = None,
-    ray: Ray = "",
+    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None, ray: Ray = ""
 ) -> None:
     """The whole line: from videos to a promoted model."""
     _launch("", recipe, videos, home, changes, ray)
@@ -79,11 +75,7 @@ def run(
 
 @app.command()
 def prepare(
-    recipe: RecipeName = _RECIPE,
-    videos: Videos = _VIDEOS,
-    home: HomeDir = _HOME,
-    changes: Changes = None,
-    ray: Ray = "",
+    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None, ray: Ray = ""
 ) -> None:
     """Videos to scored, captioned clips."""
     _launch("prepare", recipe, videos, home, changes, ray)
@@ -91,11 +83,7 @@ def prepare(
 
 @app.command()
 def latents(
-    recipe: RecipeName = _RECIPE,
-    videos: Videos = _VIDEOS,
-    home: HomeDir = _HOME,
-    changes: Changes = None,
-    ray: Ray = "",
+    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None, ray: Ray = ""
 ) -> None:
     """Clips to latents, captions to vectors."""
     _launch("latents", recipe, videos, home, changes, ray)
@@ -103,11 +91,7 @@ def latents(
 
 @app.command()
 def train(
-    recipe: RecipeName = _RECIPE,
-    videos: Videos = _VIDEOS,
-    home: HomeDir = _HOME,
-    changes: Changes = None,
-    ray: Ray = "",
+    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None, ray: Ray = ""
 ) -> None:
     """Latents to a generator."""
     _launch("train", recipe, videos, home, changes, ray)
@@ -115,16 +99,14 @@ def train(
 
 @app.command()
 def evaluate(
-    recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
+    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
 ) -> None:
     """Measure the generator."""
     _launch("evaluate", recipe, videos, home, changes)
 
 
 @app.command()
-def release(
-    recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
-) -> None:
+def release(recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None) -> None:
     """Register the generator; the gate decides whether it becomes the champion."""
     _launch("release", recipe, videos, home, changes)
 
@@ -133,7 +115,7 @@ def release(
 def submit(  # noqa: PLR0913 - the options of a command
     jobs: Annotated[str, typer.Option("--jobs", help="The Ray cluster's job server: http://HOST:8265")],
     stage: Annotated[str, typer.Argument(help="prepare, latents, train, evaluate or release; all without it")] = "",
-    recipe: RecipeName = _RECIPE,
+    recipe: Recipe = _RECIPE,
     videos: Videos = _VIDEOS,
     home: HomeDir = _HOME,
     changes: Changes = None,
@@ -212,7 +194,7 @@ def query(
 
 @plan_app.command("prepare")
 def plan_prepare(
-    recipe: RecipeName = _RECIPE,
+    recipe: Recipe = _RECIPE,
     videos: Videos = _VIDEOS,
     home: HomeDir = _HOME,
     changes: Changes = None,
@@ -228,7 +210,7 @@ def plan_prepare(
 
 @plan_app.command("train")
 def plan_train(
-    recipe: RecipeName = _RECIPE,
+    recipe: Recipe = _RECIPE,
     changes: Changes = None,
     on: Annotated[
         list[str] | None, typer.Option("--on", help="cpu (measured now), a100, h100, h200, b200, ...")
@@ -321,6 +303,23 @@ def card(
 
     place = Home.open(home)
     _say(write_card(place, out, _data_settings(place, recipe, changes), videos))
+
+
+@app.command()
+def shots(
+    out: Annotated[Path, typer.Option("--out", help="A folder for the files and their list")],
+    home: HomeDir = _HOME,
+    videos: Annotated[Path | None, typer.Option("--videos", help="Where the videos of the latest prepare are")] = None,
+    crf: Annotated[int, typer.Option(min=0, max=51, help="x264's rate factor: lower is better and larger")] = 23,
+    preset: Annotated[str, typer.Option(help="x264's preset: slower is smaller")] = "superfast",
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 is one a core")] = 0,
+) -> None:
+    """The kept shots as video files: whole, at the size and rate of their source."""
+    from data_prep.shot_files import Encoding
+    from flows.commands.shots import export_shots
+    from flows.home import Home
+
+    _say(export_shots(Home.open(home), out, videos, Encoding(crf=crf, preset=preset), workers))
 
 
 def _data_settings(home: Any, recipe: str | None, changes: list[str] | None) -> Any:
