@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from data_prep.needs import needs
+from data_prep.pace import Pace
 from data_prep.run import Failure, Runner
 from data_prep.tables import Part, Tables
 from vidgen_core import digests, weights
@@ -26,7 +28,6 @@ __all__ = ["embed_captions", "embeddings_table", "encode_latents", "latents_tabl
 
 # Raised when the same codec would give other latents than before.
 _VERSION = 1
-_COMMIT_UNITS = 16
 
 # progress(done, total)
 Progress = Callable[[int, int], None]
@@ -80,7 +81,10 @@ def encode_latents(
     clips = _clips(tables)
     if not clips:
         raise VidgenError("There is no clip to code", move="Run vidgen prepare first; its funnel says what was kept")
-    stale, kept = _standing(tables, name, ["clip_id", "split"], {(clip.clip_id, clip.split) for clip in clips})
+    tables.clear_unfinished(name)
+    wanted: set[tuple[str, ...]] = {(clip.clip_id, clip.split) for clip in clips}
+    stale, kept = _standing(tables, name, ["clip_id", "split"], wanted)
+    parts = _left_over(tables, name, wanted, kept)
     todo = [clip for clip in clips if (clip.clip_id, clip.split) not in kept]
     units = [
         _unit(tables, name, codec_dir, tuple(todo[start : start + unit_clips]))
@@ -88,7 +92,7 @@ def encode_latents(
     ]
     if stale:
         tables.commit(name, _LATENTS, [], drop=stale)
-    done, parts = 0, []
+    done, pace = 0, Pace()
     for unit, result in runner.map(_encode, units):
         if isinstance(result, Failure):
             raise VidgenError(
@@ -98,8 +102,9 @@ def encode_latents(
             )
         parts.append(result)
         done += len(unit.clips)
-        if len(parts) == _COMMIT_UNITS:
-            tables.commit(name, _LATENTS, parts)
+        if pace.due(len(parts)):
+            with pace.committing():
+                tables.commit(name, _LATENTS, parts)
             parts = []
         if progress is not None:
             progress(done, len(todo))
@@ -155,11 +160,33 @@ def _standing(
     return stale, kept
 
 
+def _left_over(tables: Tables, name: str, wanted: set[tuple[str, ...]], kept: set[tuple[str, ...]]) -> list[Part]:
+    """Files that a killed run wrote and did not commit, as far as they help; their rows are added to those kept."""
+    parts, committed = [], set(tables.listed(name))
+    for file in tables.stored(name):
+        if file in committed or file.suffix != ".parquet":
+            continue
+        with tables.opened(file) as opened:
+            rows = opened.read(columns=["clip_id", "split"])
+        clips = list(zip(rows["clip_id"].to_pylist(), rows["split"].to_pylist(), strict=True))
+        unit = file.stem.removeprefix("part-")
+        # The name tells what is in it, and by which version of this program.
+        if kept.isdisjoint(clips) and wanted.issuperset(clips) and unit == _key(name, clips):
+            parts.append(Part(unit, file, len(clips)))
+            kept.update(clips)
+    return parts
+
+
+def _key(name: str, clips: Sequence[tuple[str, ...]]) -> str:
+    return digests.of_value([_VERSION, name, [list(clip) for clip in clips]], 32)
+
+
 def _unit(tables: Tables, name: str, codec_dir: Path, clips: tuple[_Clip, ...]) -> _Unit:
-    key = digests.of_value([_VERSION, name, [[clip.clip_id, clip.split] for clip in clips]], 32)
+    key = _key(name, [(clip.clip_id, clip.split) for clip in clips])
     return _Unit(key, tables, name, codec_dir, clips)
 
 
+@needs(memory_gib=1.5)
 def _encode(unit: _Unit) -> Part:
     """The task: decode, code, write."""
     torch.set_num_threads(1)

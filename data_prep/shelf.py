@@ -5,6 +5,7 @@ whole when they are read; of large ones only the columns that are asked for are 
 """
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -249,7 +250,8 @@ class Mirror(Folder):
 def write_part(file: Path, table: pa.Table, **options: object) -> None:
     """Write a Parquet file so that it is there whole or not at all, also after a power cut."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_suffix(f".{os.getpid()}.tmp")
+    # Not by the process's number: on several nodes two processes may have the same one.
+    fresh = file.with_suffix(f".{secrets.token_hex(8)}.tmp")
     try:
         with fresh.open("wb") as stream:
             pq.write_table(table, stream, **options)

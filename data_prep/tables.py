@@ -218,6 +218,11 @@ class Tables:
         """Remove a file that no current version has, for good."""
         self._shelf.delete(file)
 
+    def clear_unfinished(self, name: str = "") -> None:
+        """Remove what killed tasks had begun to write, to one table or to any; nobody else may be writing."""
+        for file in (self.root / name).rglob("*.tmp"):
+            file.unlink(missing_ok=True)
+
     def tidy(self) -> None:
         """Remove copies on this machine of files that are elsewhere, where no current version has them."""
         if self.place is not None:

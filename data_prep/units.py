@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from data_prep.decode import take_decoded
+from data_prep.pace import Pace
 from data_prep.run import UNFETCHED, Failure, Runner
 from data_prep.sources import Source
 from data_prep.tables import SCHEMAS, Part, Tables
@@ -32,7 +33,6 @@ __all__ = [
     "write",
 ]
 
-_COMMIT_EVERY_UNITS = 16
 _MADE = "vidgen.made"
 # Reasons of those whose process died.
 DIED = frozenset({"crashed", "out_of_memory", "node_lost"})
@@ -53,7 +53,7 @@ class Unit(NamedTuple):
 
     key: str
     source: Source
-    spans: tuple[dict[str, Any], ...] = ()
+    spans: Sequence[dict[str, Any]] = ()
     made: str = ""
     tries: int = 0
     replaces: tuple[str, ...] = ()
@@ -110,7 +110,7 @@ class Workshop:
                 there[unit.key] = self._lost(unit, names, row | {"uri": unit.source.uri})
         finished = [(unit, there[unit.key]) for unit in todo if unit.key in there]
         todo = [unit for unit in todo if unit.key not in there]
-        before = len(have & wanted) + len(there)
+        before, pace = len(have & wanted) + len(there), Pace()
         for done, (unit, result) in enumerate(self.runner.map(work, todo, deadline_s=self.deadline_s), start=1):
             if isinstance(result, Failure) and result.reason == UNFETCHED and "dead" not in names:
                 # Only the first pass says that a source is lost; the next run tries this one again.
@@ -122,8 +122,9 @@ class Workshop:
                 result = self._lost(unit, names, dead_row(unit.source, result.reason, result.message, attempts, stage))
             self.decoded[names[-1]] += sum(part.decoded for part in result.values())
             finished.append((unit, result))
-            if len(finished) >= _COMMIT_EVERY_UNITS:
-                self._commit(names, finished)
+            if pace.due(len(finished)):
+                with pace.committing():
+                    self._commit(names, finished)
                 finished = []
             self.progress(before + done, len(units))
         self._commit(names, finished)

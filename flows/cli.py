@@ -23,11 +23,12 @@ plan_app = typer.Typer(no_args_is_help=True, help="What a stage would do, before
 app.add_typer(plan_app, name="plan")
 _out, _err = Console(highlight=False), Console(stderr=True, highlight=False)
 
-RecipeName = Annotated[str, typer.Option("--recipe", help="file.function, see `vidgen recipes`")]
+Recipe = Annotated[str, typer.Option("--recipe", help="file.function, see `vidgen recipes`")]
 Videos = Annotated[str, typer.Option("--videos", help="Folder of videos, or a place such as s3://bucket/videos")]
 TablesAt = Annotated[str | None, typer.Option("--tables", help="Put the tables there, once: s3://bucket/tables")]
 HomeDir = Annotated[Path, typer.Option("--home", help="Where everything is kept")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: data.select.min_motion=0.2")]
+Ray = Annotated[str, typer.Option("--ray", help="HOST:PORT of the Ray cluster to work on, see docs/cluster.md")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 _LEAVE_AFTER_S = 5.0
@@ -67,58 +68,67 @@ def _sentence(error: Exception) -> str | None:
 
 @app.command()
 def run(
-    recipe: RecipeName = _RECIPE,
-    videos: Videos = _VIDEOS,
-    home: HomeDir = _HOME,
-    tables: TablesAt = None,
-    changes: Changes = None,
-) -> None:
+    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, tables: TablesAt = None,
+    changes: Changes = None, ray: Ray = "",
+) -> None:  # fmt: skip
     """The whole line: from videos to a promoted model."""
-    _launch("", recipe, videos, home, changes, tables)
+    _launch("", recipe, videos, home, changes, ray, tables=tables)
 
 
 @app.command()
 def prepare(
-    recipe: RecipeName = _RECIPE,
-    videos: Videos = _VIDEOS,
-    home: HomeDir = _HOME,
-    tables: TablesAt = None,
-    changes: Changes = None,
-) -> None:
+    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, tables: TablesAt = None,
+    changes: Changes = None, ray: Ray = "",
+) -> None:  # fmt: skip
     """Videos to scored, captioned clips."""
-    _launch("prepare", recipe, videos, home, changes, tables)
+    _launch("prepare", recipe, videos, home, changes, ray, tables=tables)
 
 
 @app.command()
 def latents(
-    recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
+    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None, ray: Ray = ""
 ) -> None:
     """Clips to latents, captions to vectors."""
-    _launch("latents", recipe, videos, home, changes)
+    _launch("latents", recipe, videos, home, changes, ray)
 
 
 @app.command()
 def train(
-    recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
+    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None, ray: Ray = ""
 ) -> None:
     """Latents to a generator."""
-    _launch("train", recipe, videos, home, changes)
+    _launch("train", recipe, videos, home, changes, ray)
 
 
 @app.command()
 def evaluate(
-    recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
+    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
 ) -> None:
     """Measure the generator."""
     _launch("evaluate", recipe, videos, home, changes)
 
 
 @app.command()
-def release(
-    recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
-) -> None:
+def release(recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None) -> None:
     """Register the generator; the gate decides whether it becomes the champion."""
     _launch("release", recipe, videos, home, changes)
+
+
+@app.command()
+def submit(  # noqa: PLR0913 - the options of a command
+    jobs: Annotated[str, typer.Option("--jobs", help="The Ray cluster's job server: http://HOST:8265")],
+    stage: Annotated[str, typer.Argument(help="prepare, latents, train, evaluate or release; all without it")] = "",
+    recipe: Recipe = _RECIPE,
+    videos: Videos = _VIDEOS,
+    home: HomeDir = _HOME,
+    changes: Changes = None,
+) -> None:
+    """The same as jobs of a Ray cluster that has the home, see docs/cluster.md; given again, it watches what runs."""
+    from flows.spec import STAGES
+
+    if stage not in ("", *STAGES):
+        raise VidgenError("There is no such stage", got=stage, allowed=", ".join(STAGES))
+    _launch(stage, recipe, videos, home, changes, jobs=jobs)
 
 
 @app.command()
@@ -187,7 +197,7 @@ def query(
 
 @plan_app.command("prepare")
 def plan_prepare(
-    recipe: RecipeName = _RECIPE,
+    recipe: Recipe = _RECIPE,
     videos: Videos = _VIDEOS,
     home: HomeDir = _HOME,
     changes: Changes = None,
@@ -203,7 +213,7 @@ def plan_prepare(
 
 @plan_app.command("train")
 def plan_train(
-    recipe: RecipeName = _RECIPE,
+    recipe: Recipe = _RECIPE,
     changes: Changes = None,
     on: Annotated[
         list[str] | None, typer.Option("--on", help="cpu (measured now), a100, h100, h200, b200, ...")
@@ -323,24 +333,15 @@ def _data_settings(home: Any, recipe: str | None, changes: list[str] | None) -> 
     return override(chosen, changes or []).data
 
 
-def _launch(
-    stage: str, recipe: str, videos: str, home_dir: Path, changes: list[str] | None, tables: str | None = None
-) -> None:
+def _launch(  # noqa: PLR0913 - the options of its commands
+    stage: str, recipe: str, videos: str, home_dir: Path, changes: list[str] | None, ray: str = "", jobs: str = "",
+    tables: str | None = None,
+) -> None:  # fmt: skip
     """Run one stage, or all of them, under a Prefect server of our own."""
-    from data_prep.fetching import check_videos
-    from data_prep.storage import place_of
-    from flows.home import Home
-    from flows.recipes.recipe import load
-    from flows.spec import Spec
+    from flows.commands.launch import spec_of
 
-    chosen = load(recipe, changes or [])
-    check_videos(videos)
-    home = Home.open(home_dir)
-    if tables is not None:
-        home.keep_tables_at(tables)
-    place = place_of(videos)
-    where = str(place.resolve()) if isinstance(place, Path) else place.uri
-    _run_spec(Spec(stage=stage or "prepare", recipe=chosen, videos=where, home_dir=home.root), home, stage)
+    spec = spec_of(stage, recipe, videos, home_dir, changes or [], ray=ray, jobs=jobs, tables=tables)
+    _run_spec(spec, spec.home, stage)
 
 
 def _run_spec(spec: Any, home: Any, stage: str) -> None:

@@ -7,6 +7,7 @@ tables that were put at another place: the file `tables.uri` says where.
 import fcntl
 import os
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,6 +141,11 @@ class Home:
         return self.root / "runs"
 
     @property
+    def nodes_dir(self) -> Path:
+        """Where the nodes of a cluster show that they see the home, while a stage runs on them."""
+        return self.root / "nodes"
+
+    @property
     def cache_dir(self) -> Path:
         """Models fetched from the registry; safe to delete."""
         return self.root / "cache"
@@ -178,7 +184,7 @@ class Home:
             nested = not _locked(stream.fileno(), wait_s, file)
             if not nested:
                 stream.truncate(0)
-                stream.write(str(os.getpid()))
+                stream.write(_me())
                 stream.flush()
             yield
 
@@ -192,7 +198,7 @@ def _locked(descriptor: int, wait_s: float, file: Path) -> bool:
             return True
         except BlockingIOError:
             holder = file.read_text().strip()
-            if holder == str(os.getpid()):
+            if holder == _me():
                 return False
             if time.monotonic() > deadline:
                 raise VidgenError(
@@ -200,3 +206,8 @@ def _locked(descriptor: int, wait_s: float, file: Path) -> bool:
                     move="Wait for it, stop it, or choose another --home",
                 ) from None
             time.sleep(0.1)
+
+
+def _me() -> str:
+    """Our process among all that may share the home; containers often give the same number to theirs."""
+    return f"{os.getpid()} on {socket.gethostname()}"

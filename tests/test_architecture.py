@@ -30,6 +30,7 @@ DOORS = {
         "vidgen_core/training/ray_train.py",
         "vidgen_core/training/ray_beside.py",
         "flows/cluster.py",
+        "flows/launch/ray_jobs.py",
     },
     "prefect": {"flows"},
     "mlflow": {"vidgen_core/registry"},

@@ -1,8 +1,7 @@
 """Videos to clips."""
 
 from data_prep.prepare import prepare
-from data_prep.run import RayRunner
-from flows.cluster import local_ray
+from flows.cluster import ray_of
 from flows.spec import Row, Spec, StageResult
 from flows.stage import ProgressFile
 
@@ -12,8 +11,8 @@ __all__ = ["run"]
 def run(spec: Spec, progress: ProgressFile) -> StageResult:
     """Bring the data tables up to date."""
     tables = spec.home.tables()
-    with local_ray(spec.home, spec.recipe.cores):
-        done = prepare(spec.videos, tables, spec.recipe.data, RayRunner(), progress=progress)
+    with ray_of(spec) as runner:
+        done = prepare(spec.videos, tables, spec.recipe.data, runner, progress=progress)
     rows = tuple(Row(name=row.name, count=row.rows, seconds=row.seconds, note=row.note) for row in done.funnel)
     rows += tuple(Row(name="NOTE", note=note) for note in done.notes)
     facts = {

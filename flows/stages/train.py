@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.conditions import spread
-from flows.cluster import local_ray
+from flows.cluster import REPLACEMENT_S, ray_of
 from flows.spec import Follow, Row, Spec, StageResult
 from flows.stage import ProgressFile, write_value
 from flows.strip import Strip, draw_strip, prompts_of
@@ -35,14 +35,15 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
         card=card, codec_dir=codec_dir, prompts=prompts_of(spec.home.tables()), seed=recipe.evaluation.seed,
         folder=strip_dir, uri=tracker.uri, run_id=tracker.run_id,
     )  # fmt: skip
-    with local_ray(spec.home, recipe.cores):
+    with ray_of(spec):
         # Ray reads how to authenticate when it is first imported, so not before it was told.
         from vidgen_core.training.ray_beside import beside
         from vidgen_core.training.ray_train import fit_on_ray
 
         write_value(spec.follow_file, Follow(file=job.work_dir / "progress.json"))
+        recorder = partial(Tracker, tracker.uri, tracker.run_id)
         with beside(partial(draw_strip, strip, job), end_s=_LAST_DRAWING_S) as undrawn:
-            fitted = fit_on_ray(job, open_recorder=partial(Tracker, tracker.uri, tracker.run_id))
+            fitted = fit_on_ray(job, open_recorder=recorder, patience_s=REPLACEMENT_S if spec.ray else 0.0)
         spec.follow_file.unlink()
     notes = [*fitted.notes, *(f"Samples through training are missing: {why}" for why in undrawn)]
     card = card.model_copy(update={"facts": {**card.facts, "job": fitted.job}})
