@@ -22,6 +22,7 @@ from data_prep.bounds import costs_itself
 from data_prep.captioners._contract import Captioner, CaptionerSettings, Said
 from data_prep.decode import Undecodable, take_decoded
 from data_prep.ledger import Row
+from data_prep.needs import needs
 from data_prep.run import Failure
 from data_prep.stills import stills
 from data_prep.units import Unit, Workshop
@@ -155,6 +156,7 @@ def _by_workers(units: Sequence[Unit], work: Work, shop: Workshop, settings: Cap
         yield rows
 
 
+@needs(memory_gib=3)
 @costs_itself
 def _answer_all(unit: Unit, *, work: Work, settings: CaptionerSettings) -> tuple[list[Row], int]:
     """In a worker: rows for a unit, and how many frames were decoded for them."""
@@ -220,6 +222,7 @@ def _spooled(
             yield _lost(unit._replace(spans=tuple(spans.values())), work, Said("", "failed", message))
 
 
+@needs(memory_gib=1.5)
 @costs_itself
 def _spool(unit: Unit, *, folder: Path, settings: CaptionerSettings) -> tuple[Path, str, int]:
     """In a worker: the pictures of a unit into a file, why there are no others, and how many frames were decoded."""

@@ -211,7 +211,7 @@ def _keep_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[st
 
 def _reusable(unit: Unit, tables: Tables) -> dict[str, dict[str, Any]]:
     """Rows by clip id of the units that this one replaces."""
-    same = [key for key in unit.replaces if made_of(tables.part_file(AUDIO, key)) == json.loads(_MADE)]
+    same = [key for key in unit.replaces if made_of(tables, tables.part_file(AUDIO, key)) == json.loads(_MADE)]
     return {row["clip_id"]: row for key in same for row in tables.part(AUDIO, key).to_pylist()}
 
 

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["Cue", "Sidecar", "read_sidecar"]
+__all__ = ["LIST", "SUFFIXES", "Cue", "Sidecar", "read_sidecar"]
+
+SUFFIXES = ("vtt", "srt", "txt")
+LIST = "captions.jsonl"
 
 _TIMES = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{3})\s*-->\s*(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{3})")
 _TAG = re.compile(r"<[^>]*>")
@@ -53,15 +56,15 @@ class Sidecar:
 
 def read_sidecar(video: Path) -> Sidecar:
     """The first of the kinds above that is there and not empty; bytes that are no UTF-8 are replaced."""
-    kinds: list[tuple[str, Callable[[str], Sidecar]]] = [
-        ("vtt", lambda text: Sidecar("vtt", cues=_cues(text))),
-        ("srt", lambda text: Sidecar("srt", cues=_cues(text))),
-        ("txt", lambda text: Sidecar("txt", text=" ".join(text.split()))),
-    ]
-    for suffix, read in kinds:
+    kinds: dict[str, Callable[[str], Sidecar]] = {
+        "vtt": lambda text: Sidecar("vtt", cues=_cues(text)),
+        "srt": lambda text: Sidecar("srt", cues=_cues(text)),
+        "txt": lambda text: Sidecar("txt", text=" ".join(text.split())),
+    }
+    for suffix in SUFFIXES:
         file = video.with_suffix(f".{suffix}")
         if file.is_file():
-            sidecar = read(file.read_text(encoding="utf-8-sig", errors="replace"))
+            sidecar = kinds[suffix](file.read_text(encoding="utf-8-sig", errors="replace"))
             if sidecar.cues or sidecar.text:
                 return sidecar
     for folder in (video.parent, video.parent.parent):
@@ -91,7 +94,7 @@ def _seconds(parts: tuple[str | None, ...]) -> float:
 @lru_cache(maxsize=64)
 def _listed(folder: Path) -> dict[str, str]:
     """Absolute path -> caption of a folder's list; a line that is no such object is passed over."""
-    file = folder / "captions.jsonl"
+    file = folder / LIST
     if not file.is_file():
         return {}
     listed = {}

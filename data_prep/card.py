@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from data_prep.clips import pictures
 from data_prep.decode import Undecodable
+from data_prep.fetching import at_hand
 from data_prep.prepare import DATA_TABLES, candidates
 from data_prep.select import Select
 from data_prep.settings import DataSettings
@@ -42,7 +43,7 @@ class _Shown:
     picture: Picture | None
 
 
-def card(tables: Tables, settings: DataSettings, videos: Path | None, facts: Mapping[str, str]) -> str:
+def card(tables: Tables, settings: DataSettings, videos: Path | str | None, facts: Mapping[str, str]) -> str:
     """The page as text; it refers to nothing outside itself and needs no script.
 
     Args:
@@ -172,7 +173,7 @@ def _side(places: Sequence[int], study: Study, spans: pa.Table, shown: Mapping[s
 
 
 def _pictures(
-    tables: Tables, spans: pa.Table, found: Sequence[Study], settings: DataSettings, videos: Path | None
+    tables: Tables, spans: pa.Table, found: Sequence[Study], settings: DataSettings, videos: Path | str | None
 ) -> dict[str, Picture]:
     """Clip -> its picture: from the tables where it was kept, from its source where that is there."""
     places = sorted({place for study in found for place in (*study.above, *study.below)})
@@ -184,7 +185,7 @@ def _pictures(
         if row["clip_id"] not in there:
             by_file.setdefault(row["uri"], []).append(row)
     for uri, some in by_file.items() if videos is not None else ():
-        for row, frames in _from_source(Path(videos or ".") / uri, some, settings):
+        for row, frames in _from_source(videos or "", uri, some, settings, tables):
             shown[row["clip_id"]] = picture(frames, settings.frame_rate)
     return shown
 
@@ -198,11 +199,12 @@ def _media(tables: Tables, clips: Sequence[str]) -> dict[str, bytes]:
 
 
 def _from_source(
-    file: Path, spans: Sequence[dict[str, Any]], settings: DataSettings
+    videos: Path | str, uri: str, spans: Sequence[dict[str, Any]], settings: DataSettings, tables: Tables
 ) -> list[tuple[dict[str, Any], NDArray[np.uint8]]]:
     """Pictures of spans from their source; none where it is gone or cannot be read any more."""
     try:
-        return list(pictures(file, sorted(spans, key=lambda span: span["start_pts"]), settings))
+        with at_hand(videos, uri, tables) as file:
+            return list(pictures(file, sorted(spans, key=lambda span: span["start_pts"]), settings))
     except (Undecodable, OSError) as error:
-        logging.getLogger(__name__).warning("No pictures of %s: %s", file, error)
+        logging.getLogger(__name__).warning("No pictures of %s: %s", uri, error)
         return []

@@ -10,10 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_prep.bounds import bounded_memory, costs_itself
 from data_prep.clips import ENCODING_VERSION, cut
+from data_prep.needs import needs
+from data_prep.rows import grouped
 from data_prep.settings import DataSettings
 from data_prep.sources import Source
 from data_prep.tables import Part, Tables, ask
@@ -21,6 +22,9 @@ from data_prep.units import Unit, Workshop, write
 from vidgen_core import digests
 
 __all__ = ["cut_all", "older", "reusable", "with_media_keys"]
+
+_WORKED_ON = ["source_id", "start_pts", "stop_pts", "clip_id", "crop_x", "crop_y", "crop_w", "crop_h", "split",
+              "media_key"]  # fmt: skip
 
 
 def with_media_keys(spans: pa.Table) -> pa.Table:
@@ -51,7 +55,8 @@ def cut_all(
     have = shop.tables.committed("clips")
     missing = [source for source, key in keys.items() if key not in have]
     old = older(shop.tables, "clips", have - set(keys.values())) if missing else {}
-    spans = _by_source(kept, missing)
+    chosen = kept.filter(pc.is_in(kept["source_id"], pa.array(missing, pa.string())))
+    spans = grouped(chosen.select(_WORKED_ON), "source_id", "start_pts")
     units = [
         Unit(key, sources[source], spans.get(source, ()), tries=tries.get(source, 0), replaces=old.get(source, ()))
         for source, key in keys.items()
@@ -64,13 +69,14 @@ def reusable(unit: Unit, tables: Tables, columns: Sequence[str] | None = None) -
     wanted = {span["clip_id"]: span["media_key"] for span in unit.spans}
     found: dict[str, dict[str, Any]] = {}
     for key in unit.replaces:
-        with pq.ParquetFile(tables.part_file("clips", key)) as file:
+        with tables.opened(tables.part_file("clips", key)) as file:
             if "media_key" in file.schema_arrow.names:
                 rows = file.read(columns=columns).to_pylist()
                 found |= {row["clip_id"]: row for row in rows if wanted.get(row["clip_id"]) == row["media_key"]}
     return found
 
 
+@needs(memory_gib=1.5)
 @costs_itself
 def _cut_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
     media = reusable(unit, tables)
@@ -90,12 +96,3 @@ def older(tables: Tables, name: str, units: set[str]) -> dict[str, tuple[str, ..
         for source in ids[:1]:
             found[source] = (*found.get(source, ()), key)
     return found
-
-
-def _by_source(kept: pa.Table, sources: list[str]) -> dict[str, tuple[dict[str, Any], ...]]:
-    """The spans of some sources, in order."""
-    chosen = kept.filter(pc.is_in(kept["source_id"], pa.array(sources, pa.string())))
-    grouped: dict[str, tuple[dict[str, Any], ...]] = {}
-    for span in sorted(chosen.to_pylist(), key=lambda span: (span["source_id"], span["start_pts"])):
-        grouped[span["source_id"]] = (*grouped.get(span["source_id"], ()), span)
-    return grouped

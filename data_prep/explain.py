@@ -172,7 +172,7 @@ def _rows(tables: Tables, name: str, column: str, value: str) -> list[dict[str, 
 def _versions(tables: Tables, source_id: str) -> dict[str, int | str]:
     """Versions of the stages that a source went through, as its file says."""
     files: list[Path] = tables.holding("sources", "source_id", source_id)
-    return made_of(files[0]).get("versions", {}) if files else {}
+    return made_of(tables, files[0]).get("versions", {}) if files else {}
 
 
 def _media(tables: Tables, clip_id: str) -> dict[str, str]:

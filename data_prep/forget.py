@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_prep.tables import SCHEMAS, Part, Tables, write_part
+from data_prep.tables import SCHEMAS, Part, Tables
 from data_prep.units import made_of
 from vidgen_core import digests
 from vidgen_core.frozen import Frozen
@@ -46,8 +46,10 @@ def contents(tables: Tables, source_id: str) -> dict[str, int]:
     clips, captions = _clips(tables, source_id), _own_captions(tables, source_id)
     counts = {}
     for name in tables.names():
-        masks = [_rows_of(pq.ParquetFile(file), source_id, clips, captions) for file in tables.files(name)]
-        count = int(sum(mask.sum() for mask in masks))
+        count = 0
+        for file in tables.listed(name):
+            with tables.opened(file) as opened:
+                count += int(_rows_of(opened, source_id, clips, captions).sum())
         if count and name != _MEMORY:
             counts[name] = count
     return counts
@@ -72,8 +74,8 @@ def forget(tables: Tables, source_id: str, uri: str, releases: Sequence[str]) ->
         if name == _MEMORY:
             continue
         for file in _take_out(tables, name, source_id, clips, captions):
-            files, size = files + 1, size + file.stat().st_size
-            file.unlink()
+            files, size = files + 1, size + tables.size_bytes(file)
+            tables.delete(file)
     return Removed(rows=counts, files=files, file_bytes=size)
 
 
@@ -91,14 +93,14 @@ def _remember(tables: Tables, source_id: str, uri: str, releases: Sequence[str])
 
 def _take_out(tables: Tables, name: str, source_id: str, clips: set[str], captions: set[str]) -> list[Path]:
     """Commit a table without the source; its files, of any version, that are to be deleted."""
-    current, doomed, parts, drop = set(tables.files(name)), [], [], []
-    for file in sorted((tables.root / name).glob("*.parquet")) + sorted((tables.root / name).glob("*.tmp")):
+    current, doomed, parts, drop = set(tables.listed(name)), [], [], []
+    for file in tables.stored(name):
         if file.suffix == ".tmp":
             doomed.append(file)
             continue
-        with pq.ParquetFile(file) as opened:
+        with tables.opened(file) as opened:
             mask = _rows_of(opened, source_id, clips, captions)
-            if not mask.any() and made_of(file).get("source_id") != source_id:
+            if not mask.any() and made_of(tables, file).get("source_id") != source_id:
                 continue
             doomed.append(file)
             if file in current:
@@ -118,8 +120,7 @@ def _without(tables: Tables, name: str, unit: str, rest: pa.Table, source_id: st
     key = digests.of_value([unit, "without", source_id], 32)
     tensors = any(pa.types.is_fixed_size_binary(field.type) for field in rest.schema)
     options: dict[str, Any] = dict(WRITING) if tensors else {}
-    write_part(tables.part_file(name, key), rest, **options)
-    return Part(key, tables.part_file(name, key), len(rest))
+    return Part(key, tables.write(name, key, rest, **options), len(rest))
 
 
 def _rows_of(file: pq.ParquetFile, source_id: str, clips: set[str], captions: set[str]) -> np.ndarray:
@@ -137,16 +138,25 @@ def _rows_of(file: pq.ParquetFile, source_id: str, clips: set[str], captions: se
 
 def _holding(tables: Tables, source_id: str) -> list[Path]:
     """Files of `clips`, of any version, with rows of the source."""
-    files = sorted((tables.root / "clips").glob("*.parquet"))
-    return [file for file in files if _rows_of(pq.ParquetFile(file), source_id, set(), set()).any()]
+    holding = []
+    for file in _parquet(tables, "clips"):
+        with tables.opened(file) as opened:
+            if _rows_of(opened, source_id, set(), set()).any():
+                holding.append(file)
+    return holding
+
+
+def _parquet(tables: Tables, name: str) -> list[Path]:
+    return [file for file in tables.stored(name) if file.suffix == ".parquet"]
 
 
 def _clips(tables: Tables, source_id: str) -> set[str]:
     """Ids of all clips that the source ever had, as far as files tell."""
     found: set[str] = set()
     for name in ("spans", "clips", "captions"):
-        for file in (tables.root / name).glob("*.parquet"):
-            rows = pq.ParquetFile(file).read(columns=["clip_id", "source_id"])
+        for file in _parquet(tables, name):
+            with tables.opened(file) as opened:
+                rows = opened.read(columns=["clip_id", "source_id"])
             found |= set(rows.filter(pc.equal(rows["source_id"], source_id))["clip_id"].to_pylist())
     return found
 

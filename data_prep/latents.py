@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
+from data_prep.needs import needs
+from data_prep.pace import Pace
 from data_prep.run import Failure, Runner
-from data_prep.tables import Part, Tables, write_part
+from data_prep.tables import Part, Tables
 from vidgen_core import digests, weights
 from vidgen_core.clip import decode_clips
 from vidgen_core.codecs._open import open_codec
@@ -27,7 +28,6 @@ __all__ = ["embed_captions", "embeddings_table", "encode_latents", "latents_tabl
 
 # Raised when the same codec would give other latents than before.
 _VERSION = 1
-_COMMIT_UNITS = 16
 
 # progress(done, total)
 Progress = Callable[[int, int], None]
@@ -42,7 +42,8 @@ class _Clip(NamedTuple):
 
 class _Unit(NamedTuple):
     key: str
-    file: Path
+    tables: Tables
+    name: str
     codec_dir: Path
     clips: tuple[_Clip, ...]
 
@@ -80,7 +81,10 @@ def encode_latents(
     clips = _clips(tables)
     if not clips:
         raise VidgenError("There is no clip to code", move="Run vidgen prepare first; its funnel says what was kept")
-    stale, kept = _standing(tables, name, ["clip_id", "split"], {(clip.clip_id, clip.split) for clip in clips})
+    tables.clear_unfinished(name)
+    wanted: set[tuple[str, ...]] = {(clip.clip_id, clip.split) for clip in clips}
+    stale, kept = _standing(tables, name, ["clip_id", "split"], wanted)
+    parts = _left_over(tables, name, wanted, kept)
     todo = [clip for clip in clips if (clip.clip_id, clip.split) not in kept]
     units = [
         _unit(tables, name, codec_dir, tuple(todo[start : start + unit_clips]))
@@ -88,7 +92,7 @@ def encode_latents(
     ]
     if stale:
         tables.commit(name, _LATENTS, [], drop=stale)
-    done, parts = 0, []
+    done, pace = 0, Pace()
     for unit, result in runner.map(_encode, units):
         if isinstance(result, Failure):
             raise VidgenError(
@@ -98,8 +102,9 @@ def encode_latents(
             )
         parts.append(result)
         done += len(unit.clips)
-        if len(parts) == _COMMIT_UNITS:
-            tables.commit(name, _LATENTS, parts)
+        if pace.due(len(parts)):
+            with pace.committing():
+                tables.commit(name, _LATENTS, parts)
             parts = []
         if progress is not None:
             progress(done, len(todo))
@@ -130,8 +135,9 @@ _EMBEDDINGS = pa.schema([("caption", pa.string()), ("tokens", pa.binary()), ("ma
 
 def _clips(tables: Tables) -> list[_Clip]:
     clips = []
-    for file in tables.files("clips"):
-        rows = pq.ParquetFile(file).read(columns=["clip_id", "split"])
+    for file in tables.listed("clips"):
+        with tables.opened(file) as opened:
+            rows = opened.read(columns=["clip_id", "split"])
         pairs = zip(rows["clip_id"].to_pylist(), rows["split"].to_pylist(), strict=True)
         clips += [_Clip(clip_id, split, file, row) for row, (clip_id, split) in enumerate(pairs)]
     return clips
@@ -143,8 +149,9 @@ def _standing(
     """Units with a row that is not wanted any more, and the rows of all other units."""
     stale: list[str] = []
     kept: set[tuple[str, ...]] = set()
-    for file in tables.files(name):
-        table = pq.ParquetFile(file).read(columns=list(columns))
+    for file in tables.listed(name):
+        with tables.opened(file) as opened:
+            table = opened.read(columns=list(columns))
         rows = set(zip(*(table[column].to_pylist() for column in columns), strict=True))
         if rows <= wanted:
             kept |= rows
@@ -153,16 +160,39 @@ def _standing(
     return stale, kept
 
 
+def _left_over(tables: Tables, name: str, wanted: set[tuple[str, ...]], kept: set[tuple[str, ...]]) -> list[Part]:
+    """Files that a killed run wrote and did not commit, as far as they help; their rows are added to those kept."""
+    parts, committed = [], set(tables.listed(name))
+    for file in tables.stored(name):
+        if file in committed or file.suffix != ".parquet":
+            continue
+        with tables.opened(file) as opened:
+            rows = opened.read(columns=["clip_id", "split"])
+        clips = list(zip(rows["clip_id"].to_pylist(), rows["split"].to_pylist(), strict=True))
+        unit = file.stem.removeprefix("part-")
+        # The name tells what is in it, and by which version of this program.
+        if kept.isdisjoint(clips) and wanted.issuperset(clips) and unit == _key(name, clips):
+            parts.append(Part(unit, file, len(clips)))
+            kept.update(clips)
+    return parts
+
+
+def _key(name: str, clips: Sequence[tuple[str, ...]]) -> str:
+    return digests.of_value([_VERSION, name, [list(clip) for clip in clips]], 32)
+
+
 def _unit(tables: Tables, name: str, codec_dir: Path, clips: tuple[_Clip, ...]) -> _Unit:
-    key = digests.of_value([_VERSION, name, [[clip.clip_id, clip.split] for clip in clips]], 32)
-    return _Unit(key, tables.part_file(name, key), codec_dir, clips)
+    key = _key(name, [(clip.clip_id, clip.split) for clip in clips])
+    return _Unit(key, tables, name, codec_dir, clips)
 
 
+@needs(memory_gib=1.5)
 def _encode(unit: _Unit) -> Part:
     """The task: decode, code, write."""
     torch.set_num_threads(1)
     codec = _codec(unit.codec_dir, weights.digest(unit.codec_dir))
-    media = {file: BytesColumn([file], "media") for file in dict.fromkeys(clip.file for clip in unit.clips)}
+    files = dict.fromkeys(clip.file for clip in unit.clips)
+    media = {file: BytesColumn([unit.tables.local(file)], "media") for file in files}
     with torch.no_grad():
         latents = [codec.encode(_video(media[clip.file], clip.row))[0].half().numpy() for clip in unit.clips]
     if not all(np.isfinite(latent).all() for latent in latents):
@@ -172,8 +202,8 @@ def _encode(unit: _Unit) -> Part:
         "split": pa.array([clip.split for clip in unit.clips]),
         "latent": to_column(np.stack(latents)),
     }
-    _write(unit.file, columns, Stored(latents[0].shape, latents[0].dtype))
-    return Part(unit.key, unit.file, len(latents))
+    stored = Stored(latents[0].shape, latents[0].dtype)
+    return _write(unit.tables, (unit.name, unit.key), columns, stored)
 
 
 def _video(media: BytesColumn, row: int) -> torch.Tensor:
@@ -191,11 +221,11 @@ def _embed(tables: Tables, name: str, encoder: TextEncoder, captions: Sequence[s
     tokens = torch.cat([text.tokens for text in texts]).float().numpy()
     mask = torch.cat([text.mask for text in texts]).numpy()
     key = digests.of_value([name, list(captions)], 32)
-    file = tables.part_file(name, key)
     columns = {"caption": pa.array(captions), "tokens": to_column(tokens), "mask": to_column(mask)}
-    _write(file, columns, Stored(tokens.shape[1:], tokens.dtype))
-    return Part(key, file, len(captions))
+    return _write(tables, (name, key), columns, Stored(tokens.shape[1:], tokens.dtype))
 
 
-def _write(file: Path, columns: Mapping[str, pa.Array], stored: Stored) -> None:
-    write_part(file, to_table(columns, stored), **WRITING)
+def _write(tables: Tables, part: tuple[str, str], columns: Mapping[str, pa.Array], stored: Stored) -> Part:
+    """Write a unit of a table, given as (name, key)."""
+    rows = to_table(columns, stored)
+    return Part(part[1], tables.write(*part, rows, **WRITING), len(rows))

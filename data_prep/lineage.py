@@ -4,8 +4,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow.parquet as pq
-
 from data_prep.tables import Release, Tables
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError, did_you_mean
@@ -83,7 +81,7 @@ def saw(tables: Tables, releases: Iterable[Release], named: Named) -> tuple[list
         files = _files_at(tables, state.version) if state is not None else []
         for file in files or []:
             if file not in answers:
-                answers[file] = _has(file, named)
+                answers[file] = _has(tables, file, named)
         told = [None] if files is None else [answers[file] for file in files]
         if any(told):
             seen.append(release.digest)
@@ -118,12 +116,13 @@ def _files_at(tables: Tables, version: int) -> Sequence[Path] | None:
     from deltalake.exceptions import DeltaError
 
     try:
-        return tables.files("clips", version)
+        return list(tables.listed("clips", version))
     except DeltaError:
         return None
 
 
-def _has(file: Path, named: Named) -> bool | None:
-    if not file.exists():
+def _has(tables: Tables, file: Path, named: Named) -> bool | None:
+    if not tables.there(file):
         return None
-    return named.value in pq.ParquetFile(file).read(columns=[named.column])[named.column].to_pylist()
+    with tables.opened(file) as opened:
+        return named.value in opened.read(columns=[named.column])[named.column].to_pylist()

@@ -16,6 +16,7 @@ from data_prep.units import DIED, FAILURES, dead_row
 from vidgen_core.errors import VidgenError
 
 __all__ = [
+    "FETCH",
     "LOSS_EXIT",
     "check_budget",
     "copied_spans",
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 LOSS_EXIT = 3
+# The stage of `rejects` for what could not be had; its next run tries it again by itself.
+FETCH = "fetch"
 
 
 def dropped_spans(spans: pa.Table, verdicts: Verdicts) -> pa.Table:
@@ -76,7 +79,8 @@ def cut_failures(spans: pa.Table, tried: Mapping[str, int]) -> pa.Table:
     """Rows of `rejects` for kept spans without media: cutting their source crashed or hung."""
     return ask(
         """SELECT 'span' AS level, spans.source_id, clip_id, uri, 'cut' AS stage, 'cut_failed' AS reason,
-                  NULL AS value, NULL AS threshold, 'The process that cut its source died or took too long' AS message,
+                  NULL AS value, NULL AS threshold,
+                  'The process that cut its source died or took too long, or the source did not come' AS message,
                   1 + coalesce(times, 0) AS attempts
            FROM spans LEFT JOIN tried ON spans.source_id = tried.source_id""",
         spans=spans,

@@ -17,6 +17,8 @@ from data_prep.tables import Tables
 
 __all__ = ["deferred", "matched", "rounds", "without_rules"]
 
+_SAID = ["clip_id", "caption", "caption_origin"]
+
 
 def rounds(settings: DataSettings) -> tuple[Round, Round]:
     """Which scorers look at all spans, and which at captioned ones."""
@@ -46,7 +48,7 @@ def matched(
 
     """
     later, asked = rounds(settings)[1], deferred(settings)
-    heard = pa.array([said.of(span)[0]["caption"] for span in kept.to_pylist()], pa.string())
+    heard = pa.array([said.of(span)[0]["caption"] for span in kept.select(_SAID).to_pylist()], pa.string())
     place = kept.column_names.index("caption")
     score(kept.set_column(place, "caption", heard), later)
     kept = with_scores(kept, tables.read(CAPTION_SCORES), later.scorers)

@@ -15,13 +15,15 @@ import pyarrow as pa
 from data_prep.audio import AUDIO
 from data_prep.captioning import Captioned, expected
 from data_prep.cutting import reusable
+from data_prep.fetching import foresee
 from data_prep.matching import deferred
 from data_prep.prepare import Brought, bring
 from data_prep.run import PoolRunner
 from data_prep.score_settings import ScoreSettings
 from data_prep.scoring import SCORES, Round, missing
 from data_prep.settings import CaptionerSettings, DataSettings
-from data_prep.sources import Source, identify, list_files
+from data_prep.sources import Source
+from data_prep.storage import Place
 from data_prep.tables import Part, Tables
 from data_prep.units import Unit, Workshop, given_up, made_of
 from vidgen_core.frozen import Frozen
@@ -71,15 +73,16 @@ class Plan(Frozen):
     steps: tuple[Step, ...]
 
 
-def plan(videos: Path, tables: Tables, settings: DataSettings) -> Plan:
+def plan(videos: Path | str, tables: Tables, settings: DataSettings) -> Plan:
     """What `prepare` with these arguments would do; captions that are to come are taken for granted.
 
     Raises:
         VidgenError: The folder has no videos.
 
     """
-    found = identify(list_files(videos), videos)
-    shop = _Rehearsal(_Looking(tables.root), PoolRunner(1), lambda *_: None, settings.source_deadline_s, looks=True)
+    found = foresee(videos, tables)
+    looking = _Looking(tables.root, tables.place)
+    shop = _Rehearsal(looking, PoolRunner(1), lambda *_: None, settings.source_deadline_s, looks=True)
     asked = _Asked()
     brought = bring(found, shop, settings, asked.score, asked.caption)
     passes = {one.name: one for one in shop.passes}
@@ -105,14 +108,14 @@ def plan(videos: Path, tables: Tables, settings: DataSettings) -> Plan:
 class _Looking(Tables):
     """The tables as they would be once stale units have left; it writes nothing."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
+    def __init__(self, root: Path, place: Place | None) -> None:
+        super().__init__(root, place)
         self._hidden: dict[str, set[str]] = {}
 
-    def files(self, name: str, version: int | None = None) -> list[Path]:
+    def listed(self, name: str, version: int | None = None) -> dict[Path, int]:
         """See `Tables`."""
-        hidden = self._hidden.get(name, set())
-        return [file for file in super().files(name, version) if file.stem.removeprefix("part-") not in hidden]
+        hidden, there = self._hidden.get(name, set()), super().listed(name, version)
+        return {file: size for file, size in there.items() if file.stem.removeprefix("part-") not in hidden}
 
     def commit(self, name: str, schema: pa.Schema | None, parts: Sequence[Part], *, drop: Iterable[str] = ()) -> None:
         """Hide what would be dropped."""
@@ -144,8 +147,9 @@ class _Rehearsal(Workshop):
         """Note the units that would be done, and hide what would leave."""
         have, wanted = self.tables.committed(names[-1]), {unit.key for unit in units}
         lost = {source: row["attempts"] for source, row in given_up(self.tables, names[0]).items()}
-        lacking = [u for u in units if u.key not in have and not (adopt and self.written(u, names))]
-        todo = tuple(u for u in lacking if u.tries >= lost.get(u.source.source_id, 0))
+        lacking = [unit for unit in units if unit.key not in have]
+        there = self.written(lacking, names) if adopt else {}
+        todo = tuple(u for u in lacking if u.key not in there and u.tries >= lost.get(u.source.source_id, 0))
         self.passes.append(_Pass(names[-1], tuple(units), todo, frozenset(have - wanted), self.tables))
         for name in names:
             self.tables.commit(name, pa.schema([]), [], drop=self.tables.committed(name) - (wanted & have))
@@ -153,7 +157,9 @@ class _Rehearsal(Workshop):
 
 def _analyze(done: _Pass) -> Step:
     """Sources; a stale one is told by what differs in what its key was made of."""
-    old = {made.get("source_id"): made for key in done.gone if (made := made_of(done.tables.part_file(done.name, key)))}
+    tables = done.tables
+    gone = [made_of(tables, tables.part_file(done.name, key)) for key in done.gone]
+    old = {made.get("source_id"): made for made in gone if made}
     wanted = {unit.source.source_id: unit for unit in done.units}
     stale = Counter(_why(unit, old[unit.source.source_id]) for unit in done.todo if unit.source.source_id in old)
     return Step(
@@ -283,4 +289,4 @@ def _sound(done: _Pass) -> Step:
 
 
 def _bytes(sources: Iterable[Source]) -> int:
-    return sum(source.file.stat().st_size for source in sources)
+    return sum(source.size_bytes for source in sources)

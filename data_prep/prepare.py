@@ -29,7 +29,9 @@ from data_prep.duplicates.matches import Pair
 from data_prep.duplicates.resolve import fail_on_leaks
 from data_prep.duplicates.resolve import resolve as resolve_copies
 from data_prep.duplicates.semantic import EMBEDDINGS
+from data_prep.fetching import find
 from data_prep.matching import deferred, matched, rounds, without_rules
+from data_prep.needs import needs
 from data_prep.run import Runner
 from data_prep.score_settings import ScoreSettings
 from data_prep.scoring import (
@@ -43,7 +45,7 @@ from data_prep.scoring import (
 )
 from data_prep.select import SOURCE_COLUMNS, Select, judge, measured, resolve
 from data_prep.settings import CaptionerSettings, DataSettings
-from data_prep.sources import Source, identify, list_files
+from data_prep.sources import Source
 from data_prep.tables import SCHEMAS, Part, Release, Tables
 from data_prep.units import Progress, Unit, Workshop, dead_row, tries, write
 from vidgen_core import digests, discovery
@@ -58,6 +60,12 @@ _ANALYZED = ("dead", "spans", "fingerprints", "sources")
 # The passes that decode sources, by the table that they fill.
 _PASSES = {"sources": "analyze", SCORES: "score", EMBEDDINGS: "embed", GENERATED: "caption", CAPTION_SCORES: "match",
            "clips": "cut"}  # fmt: skip
+# What passes read of a span, and not all columns: rows of a million spans are gigabytes.
+_PLACE = ["clip_id", "source_id", "uri", "start_pts", "stop_pts", "crop_x", "crop_y", "crop_w", "crop_h"]
+_COMPARED = ["clip_id", "source_id", "uri", "start_s", "stop_s"]
+_TRIED = [*_PLACE, "caption", "caption_origin"]
+_SPOKEN_OF = [*_TRIED, "split"]
+_ROWS_AT_ONCE = 1 << 14
 Captioning = Callable[[Sequence[dict[str, Any]], Mapping[str, Source], Workshop, CaptionerSettings], Captioned]
 Scoring = Callable[[pa.Table, Mapping[str, Source], Workshop, ScoreSettings, Round], None]
 
@@ -117,20 +125,23 @@ class Brought:
 
 
 def prepare(
-    videos: Path, tables: Tables, settings: DataSettings, runner: Runner, *, progress: Progress = lambda *_: None
+    videos: Path | str, tables: Tables, settings: DataSettings, runner: Runner, *, progress: Progress = lambda *_: None
 ) -> Prepared:
-    """Bring the data tables up to date with a folder of videos.
+    """Bring the data tables up to date with a folder of videos, or a place such as s3://bucket/videos.
 
     Raises:
         VidgenError: The folder has no videos, a rule's score has no weights, no clip is left, or errors cost more than
             the loss budget.
 
     """
-    shop = Workshop(tables, runner, progress, settings.source_deadline_s)
-    found = identify(list_files(videos), videos)
+    tables.clear_unfinished()
     check_rules(settings.select, settings.scores)
+    came = find(videos, tables, runner)
+    shop, found = Workshop(tables, came.runner, progress, settings.source_deadline_s), came.sources
     _try_captioners(found, tables, settings)
     brought = bring(found, shop, settings)
+    came.clear()
+    tables.tidy()
     there = pc.is_in(brought.kept["clip_id"], tables.read("clips", ["clip_id"])["clip_id"].combine_chunks())
     kept, failed = brought.kept.filter(there), brought.kept.filter(pc.invert(there))
     fail_on_leaks(tables, brought.pairs)
@@ -138,20 +149,21 @@ def prepare(
     lost = losses.lost_sources(tables, found, brought.unique)
     rejects = pa.concat_tables(
         [
-            pa.Table.from_pylist(lost, SCHEMAS["rejects"]),
+            pa.Table.from_pylist([*lost, *came.lost], SCHEMAS["rejects"]),
             brought.rejects,
             losses.cut_failures(failed, tries(tables, "cut")),
             losses.failed_parts(tables, brought.unique),
         ]
     )
     tables.replace("rejects", rejects)
-    losses.check_budget(rejects, len(brought.unique), settings.loss_budget)
+    losses.check_budget(rejects, len(brought.unique) + len(came.lost), settings.loss_budget)
+    files = len(found) + len(came.lost)
     if not len(kept):
-        raise losses.nothing_left(tables, len(found), rejects)
+        raise losses.nothing_left(tables, files, rejects)
     reasons = Counter(rejects["reason"].to_pylist())
     decoded = _decoded_per_source_frame(shop)
     return Prepared(
-        funnel=_funnel(tables, len(found), rejects, brought, _notes(decoded, settings)),
+        funnel=_funnel(tables, files, rejects, brought, _notes(decoded, settings)),
         reasons=dict(reasons.most_common()),
         decoded_per_source_frame=decoded,
         release=tables.release([*DATA_TABLES, *(name for name in _OPTIONAL if len(tables.read(name, ["clip_id"])))]),
@@ -186,13 +198,13 @@ def bring(
     spans, select = candidates(tables, settings, wait=True)
     verdicts = judge(spans, select)
     kept, rejects = spans.filter(pa.array(verdicts.kept)), losses.dropped_spans(spans, verdicts)
-    copies = resolve_copies(kept.to_pylist(), unique, shop, settings)
+    copies = resolve_copies(_compared(kept, settings), unique, shop, settings)
     kept = _with_splits(kept, copies.kept)
     rejects = pa.concat_tables([rejects, losses.copied_spans(copies.dropped)])
     seconds.lap("duplicate groups")
     said = Captioned({})
     if settings.captioner.named:
-        said = caption(kept.to_pylist(), unique, shop, settings.captioner)
+        said = caption(kept.select(_SPOKEN_OF).to_pylist(), unique, shop, settings.captioner)
         kept, silent = _heard(kept, said, settings)
         seconds.lap("captioned spans")
         kept, unfit, waited = matched(kept, said, tables, settings, look)
@@ -205,6 +217,12 @@ def bring(
     keep_audio(kept, unique, shop, settings)
     seconds.lap("clips with sound")
     return Brought(unique, kept, said, rejects, select, copies.pairs, copies.groups, seconds.laps)
+
+
+def _compared(kept: pa.Table, settings: DataSettings) -> list[dict[str, Any]]:
+    """The spans as the search for copies reads them; where models compare pictures, with their places."""
+    columns = [*_COMPARED, *(_PLACE if settings.duplicates.semantic.weights else [])]
+    return kept.select(list(dict.fromkeys(columns))).to_pylist()
 
 
 def candidates(tables: Tables, settings: DataSettings, *, wait: bool = False) -> tuple[pa.Table, Select]:
@@ -289,6 +307,7 @@ def analysis_units(sources: Sequence[Source], settings: DataSettings, tries: Map
     return units
 
 
+@needs(memory_gib=1.5)
 @costs_itself
 def _analyze_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
     """Write a source's files; a file that cannot be decoded gets its row among the dead."""
@@ -310,7 +329,7 @@ def _try_captioners(found: Sequence[Source], tables: Tables, settings: DataSetti
     names = [name for name in ("sources", "dead") if tables.exists(name)]
     known = {source for name in names for source in tables.read(name, ["source_id"])["source_id"].to_pylist()}
     spans, select = candidates(tables, settings, wait=True)
-    kept = spans.filter(pa.array(judge(spans, select).kept)).to_pylist()
+    kept = spans.filter(pa.array(judge(spans, select).kept)).select(_TRIED).to_pylist()
     try_out(kept, any(source.source_id not in known for source in found), tables, settings.captioner)
 
 
@@ -325,7 +344,7 @@ def _with_splits(spans: pa.Table, kept: Sequence[Mapping[str, Any]]) -> pa.Table
 def _heard(kept: pa.Table, said: Captioned, settings: DataSettings) -> tuple[pa.Table, pa.Table]:
     """The spans with a caption if one is needed, and rows of `rejects` for the others and for captions that failed."""
     needed = settings.select.need_caption
-    spans = kept.to_pylist()
+    spans = kept.select(_SPOKEN_OF).to_pylist()
     stays = [not needed or bool(said.of(span)[0]["caption"]) for span in spans]
     rows = [
         losses.silent_span(span, said, needed=not stayed)
@@ -337,9 +356,12 @@ def _heard(kept: pa.Table, said: Captioned, settings: DataSettings) -> tuple[pa.
 
 def _caption_rows(kept: pa.Table, said: Captioned) -> pa.Table:
     """Each span's captions; rank 0 is the first choice."""
-    rows = [
-        row | {"clip_id": span["clip_id"], "source_id": span["source_id"], "split": span["split"], "rank": rank}
-        for span in kept.to_pylist()
-        for rank, row in enumerate(said.of(span))
-    ]
-    return pa.Table.from_pylist(rows, SCHEMAS["captions"])
+    pieces = [SCHEMAS["captions"].empty_table()]
+    for batch in kept.select(_SPOKEN_OF).to_batches(max_chunksize=_ROWS_AT_ONCE):
+        rows = [
+            row | {"clip_id": span["clip_id"], "source_id": span["source_id"], "split": span["split"], "rank": rank}
+            for span in batch.to_pylist()
+            for rank, row in enumerate(said.of(span))
+        ]
+        pieces.append(pa.Table.from_pylist(rows, SCHEMAS["captions"]))
+    return pa.concat_tables(pieces)

@@ -15,7 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.bounds import costs_itself
-from data_prep.run import Failure
+from data_prep.needs import needs
+from data_prep.pace import Pace
+from data_prep.rows import grouped
+from data_prep.run import UNFETCHED, Failure
 from data_prep.score_settings import ScoreSettings
 from data_prep.scorers._weights import Scorer
 from data_prep.select import Select
@@ -44,7 +47,8 @@ __all__ = [
 SCORES, CAPTION_SCORES = "scores", "caption_scores"
 _SCORERS = "data_prep.scorers"
 _VERSION = 2
-_COMMIT_EVERY_SOURCES = 16
+# Not all columns: rows of a million spans are gigabytes.
+_LOOKED_AT = ["clip_id", "source_id", "start_pts", "stop_pts", "crop_x", "crop_y", "crop_w", "crop_h", "caption"]
 Span = dict[str, Any]
 
 
@@ -60,7 +64,7 @@ class Task(NamedTuple):
 
     source: Source
     keys: Mapping[str, str]
-    spans: tuple[Span, ...]
+    spans: Sequence[Span]
     tries: int = 0
     lost: Span | None = None
 
@@ -132,15 +136,20 @@ def score_spans(
     finished: list[Part] = []
     failed = [part for task in tasks if task.lost for part in _give_up(task, task.lost, shop.tables, which)]
     tasks = [task for task in tasks if not task.lost]
+    pace = Pace()
     for done, (task, result) in enumerate(shop.runner.map(work, tasks, deadline_s=shop.deadline_s), start=1):
-        if isinstance(result, Failure):
+        if isinstance(result, Failure) and result.reason == UNFETCHED:
+            # Its clips have no scores in this run, and the next one tries again.
+            result = []
+        elif isinstance(result, Failure):
             row = dead_row(task.source, result.reason, result.message, result.attempts + task.tries, which.stage)
             failed += _give_up(task, row, shop.tables, which)
             result = [write(shop.tables, name, key, []) for key in task.keys.values()]
         shop.decoded[name] += sum(part.decoded for part in result)
         finished += result
-        if done % _COMMIT_EVERY_SOURCES == 0:
-            _commit(shop.tables, which, failed, finished)
+        if pace.due(len(finished)):
+            with pace.committing():
+                _commit(shop.tables, which, failed, finished)
             failed, finished = [], []
         shop.progress(total - len(tasks) + done, total)
     if failed or finished:
@@ -157,10 +166,11 @@ def missing(
     }
     if not made_by and not tables.exists(which.table):
         return [], 0
-    grouped, tried = _by_source(spans.to_pylist()) if made_by else {}, tries(tables, which.stage)
+    of_sources = grouped(spans.select(_LOOKED_AT), "source_id", "clip_id") if made_by else {}
+    tried = tries(tables, which.stage)
     keys = {
         source: {name: key_of_try(_key(name, made, some), tried.get(source, 0)) for name, made in made_by.items()}
-        for source, some in grouped.items()
+        for source, some in of_sources.items()
     }
     have = tables.committed(which.table)
     wanted = {key for of_source in keys.values() for key in of_source.values()}
@@ -174,7 +184,7 @@ def missing(
         if tried.get(source, 0) < row["attempts"]
     }
     tasks = [
-        Task(sources[source], lacking, tuple(grouped[source]), tried.get(source, 0), lost.get(source))
+        Task(sources[source], lacking, of_sources[source], tried.get(source, 0), lost.get(source))
         for source, of_source in keys.items()
         if (lacking := {name: key for name, key in of_source.items() if key not in have})
     ]
@@ -210,19 +220,13 @@ def _scorer(name: str) -> ModuleType:
     return discovery.load(_SCORERS, name)
 
 
-def _by_source(spans: Sequence[Span]) -> dict[str, list[Span]]:
-    grouped: dict[str, list[Span]] = {}
-    for span in sorted(spans, key=lambda span: (span["source_id"], span["clip_id"])):
-        grouped.setdefault(span["source_id"], []).append(span)
-    return grouped
-
-
 def _key(name: str, made_by: str, spans: Sequence[Span]) -> str:
     reads_caption = _scorer(name).READS_CAPTION
     seen = [(span["clip_id"], *box(span), span["caption"] if reads_caption else "") for span in spans]
     return digests.of_value([made_by, spans[0]["source_id"], seen], 32)
 
 
+@needs(memory_gib=3)
 @costs_itself
 def _score_source(task: Task, *, tables: Tables, settings: ScoreSettings, table: str) -> list[Part]:
     opened = {name: _opened(name, settings) for name in task.keys}

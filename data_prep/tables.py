@@ -7,11 +7,11 @@ writes again with the same bytes.
 
 import hashlib
 import json
-import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +19,9 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
+from data_prep import row_digests
+from data_prep.shelf import WHOLE_BYTES, Folder, Mirror, write_part
+from data_prep.storage import Place
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
@@ -83,6 +86,10 @@ SCHEMAS: Mapping[str, pa.Schema] = {
          ("fits", pa.bool_())]
     ),
     "scores": pa.schema([*_SPAN_KEY, ("scorer", pa.string()), ("score", pa.string()), ("value", pa.float64())]),
+    "objects": pa.schema(
+        [("key", pa.string()), ("source_id", pa.string()), ("place", pa.string()), ("uri", pa.string()),
+         ("bytes", pa.int64()), ("stamp", pa.string())]
+    ),
     "caption_scores": pa.schema(
         [*_SPAN_KEY, ("scorer", pa.string()), ("score", pa.string()), ("value", pa.float64())]
     ),
@@ -123,20 +130,6 @@ class Release(Frozen):
     digest: str
 
 
-def write_part(file: Path, table: pa.Table, **options: object) -> None:
-    """Write a Parquet file so that it is there whole or not at all, also after a power cut."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with fresh.open("wb") as stream:
-            pq.write_table(table, stream, **options)
-            stream.flush()
-            os.fsync(stream.fileno())
-        fresh.replace(file)
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
 def ask(sql: str, **tables: pa.Table) -> pa.Table:
     """A SQL question over tables in memory, by their names."""
     with duckdb.connect() as connection:
@@ -148,38 +141,92 @@ def ask(sql: str, **tables: pa.Table) -> pa.Table:
 
 
 class Tables:
-    """The tables below one folder; a table's name may contain slashes.
+    """The tables below one folder, or at a place elsewhere; a table's name may contain slashes.
 
     Args:
-        root: The folder; made when the first table is.
+        root: The folder; made when the first table is. For a place it has copies of files that were written or read.
+        place: Where the tables are, such as s3://bucket/tables.
 
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, place: Place | None = None) -> None:
+        self.root, self.place = root, place
+        self._shelf = Folder(root) if place is None else Mirror(root, place)
+        # Elsewhere every look at a log costs requests, so what was seen stands until a commit of ours.
+        self._seen: dict[str, DeltaTable | None] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_seen": {}}
 
     def exists(self, name: str) -> bool:
         """True once something was committed to it."""
-        return DeltaTable.is_deltatable(str(self.root / name))
+        if name in self._seen:
+            return self._seen[name] is not None
+        uri, options = self._shelf.delta(name)
+        with self._shelf.errors():
+            there = bool(DeltaTable.is_deltatable(uri, options))
+        if not there and self.place is not None:
+            self._seen[name] = None
+        return there
 
     def part_file(self, name: str, unit: str) -> Path:
-        """Where a unit's file of a table belongs."""
+        """Where a unit's file of a table belongs on this machine; `write` puts it there, and `files` fetches it."""
         return self.root / name / f"part-{unit}.parquet"
 
     def committed(self, name: str) -> set[str]:
         """The units in the table."""
-        return {file.stem.removeprefix("part-") for file in self.files(name)}
+        return {file.stem.removeprefix("part-") for file in self.listed(name)}
 
     def names(self) -> list[str]:
         """Every table there is."""
-        return sorted(log.parent.relative_to(self.root).as_posix() for log in self.root.rglob("_delta_log"))
+        return self._shelf.names()
+
+    def listed(self, name: str, version: int | None = None) -> dict[Path, int]:
+        """Files of the current or an earlier version with their bytes, sorted; elsewhere, and maybe here."""
+        if not self.exists(name):
+            return {}
+        with self._shelf.errors():
+            added = pa.table(self._delta(name, version).get_add_actions(flatten=True)).select(["path", "size_bytes"])
+        return {self.root / name / path: size for path, size in sorted(zip(*added.to_pydict().values(), strict=True))}
 
     def files(self, name: str, version: int | None = None) -> list[Path]:
-        """Parquet files of the current or an earlier version, sorted."""
-        if not self.exists(name):
-            return []
-        added = DeltaTable(str(self.root / name), version=version).get_add_actions(flatten=True)
-        return sorted(self.root / name / path for path in pa.table(added)["path"].to_pylist())
+        """Parquet files of the current or an earlier version, sorted; all of them are on this machine then."""
+        return self._shelf.fetch(self.listed(name, version))
+
+    def stored(self, name: str) -> list[Path]:
+        """Files of any version, and what killed runs left of files; they may be elsewhere."""
+        return self._shelf.stored(name)
+
+    def there(self, file: Path) -> bool:
+        """Whether a file of any version has not been deleted."""
+        return self._shelf.there(file)
+
+    def local(self, file: Path) -> Path:
+        """A file of any version, on this machine then."""
+        self._shelf.fetch({file: self._shelf.size_bytes(file)})
+        return file
+
+    def opened(self, file: Path) -> AbstractContextManager[pq.ParquetFile]:
+        """A file of any version to read columns from, wherever it is."""
+        return self._shelf.open(file)
+
+    def size_bytes(self, file: Path) -> int:
+        """Size of a file of any version."""
+        return self._shelf.size_bytes(file)
+
+    def delete(self, file: Path) -> None:
+        """Remove a file that no current version has, for good."""
+        self._shelf.delete(file)
+
+    def clear_unfinished(self, name: str = "") -> None:
+        """Remove what killed tasks had begun to write, to one table or to any; nobody else may be writing."""
+        for file in (self.root / name).rglob("*.tmp"):
+            file.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Remove copies on this machine of files that are elsewhere, where no current version has them."""
+        if self.place is not None:
+            self._shelf.tidy({name: set(self.listed(name)) for name in self.names()})
 
     def version(self, name: str) -> int | None:
         """The current version, None before the first commit."""
@@ -187,12 +234,22 @@ class Tables:
 
     def holding(self, name: str, column: str, value: str) -> list[Path]:
         """Files of the current version that have a row with this value."""
-        files = self.files(name)
-        if not files:
-            return []
-        with duckdb.connect() as connection:
+        sizes = self.listed(name)
+        here = self._shelf.fetch(sizes, most_bytes=WHOLE_BYTES)
+        found = [file for file in sizes if file not in here and value in self._values(file, column)]
+        if here:
             question = f'SELECT DISTINCT filename FROM read_parquet(?, filename = true) WHERE "{column}" = ? ORDER BY 1'
-            return [Path(row[0]) for row in connection.execute(question, [list(map(str, files)), value]).fetchall()]
+            with duckdb.connect() as connection:
+                rows = connection.execute(question, [list(map(str, here)), value]).fetchall()
+            found += [Path(row[0]) for row in rows]
+        return sorted(found)
+
+    def write(self, name: str, unit: str, table: pa.Table, **options: object) -> Path:
+        """Write a unit's file; it is there whole or not at all."""
+        file = self.part_file(name, unit)
+        write_part(file, table, **options)
+        self._shelf.keep(file)
+        return file
 
     def commit(self, name: str, schema: pa.Schema | None, parts: Sequence[Part], *, drop: Iterable[str] = ()) -> None:
         """Add the files of finished units and remove those of stale ones, in one transaction.
@@ -201,39 +258,45 @@ class Tables:
         table, which must exist then, keeps its own.
         """
         have = self.committed(name)
-        actions = [self._add(name, part) for part in parts if part.unit not in have]
-        actions += [self._remove(name, unit) for unit in sorted(set(drop) & have)]
-        if not self.exists(name):
-            uri = str(self.root / name)
-            (self.root / name).mkdir(parents=True, exist_ok=True)
-            create_table_with_add_actions(uri, Schema.from_arrow(schema), actions, name=name.replace("/", "."))
-        elif actions:
-            table = self._delta(name)
-            declared = table.schema() if schema is None else Schema.from_arrow(schema)
-            table.create_write_transaction(actions, "append", declared)
+        gone = sorted(set(drop) & have)
+        actions = [self._add(part) for part in parts if part.unit not in have]
+        actions += [self._remove(name, unit) for unit in gone]
+        with self._shelf.errors():
+            if not self.exists(name):
+                self._shelf.begin(name)
+                uri, options = self._shelf.delta(name)
+                declared, title = Schema.from_arrow(schema), name.replace("/", ".")
+                create_table_with_add_actions(uri, declared, actions, name=title, storage_options=options)
+                self._seen.pop(name, None)
+            elif actions:
+                table = self._delta(name)
+                declared = table.schema() if schema is None else Schema.from_arrow(schema)
+                table.create_write_transaction(actions, "append", declared)
+                table.update_incremental()
+        self._shelf.discard([self.part_file(name, unit) for unit in gone])
 
     def replace(self, name: str, table: pa.Table) -> None:
         """Make `table` the whole content of a small derived table; equal content makes no new version."""
         ordered = table.sort_by([(column, "ascending") for column in _sortable(table.schema)])
-        unit = _content_digest(ordered)[:32]
+        unit = row_digests.of_table(ordered)[:32]
         if self.committed(name) == {unit}:
             return
-        file = self.part_file(name, unit)
-        write_part(file, ordered)
+        file = self.write(name, unit, ordered)
         self.commit(name, table.schema, [Part(unit, file, len(ordered))], drop=self.committed(name) - {unit})
 
     def read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of the current version, in the order of its files; empty when there is no such table yet."""
-        files = self.files(name)
-        if not files:
+        sizes = self.listed(name)
+        if not sizes:
             empty = SCHEMAS[name].empty_table()
             return empty.select(list(columns)) if columns else empty
+        self._shelf.fetch(sizes, most_bytes=WHOLE_BYTES if columns else None)
         # Half the time of `pq.read_table`, which asks each file as if it were a data set.
-        return pa.concat_tables([self.part(name, file.stem.removeprefix("part-"), columns) for file in files])
+        return pa.concat_tables([self.part(name, file.stem.removeprefix("part-"), columns) for file in sizes])
 
     def part(self, name: str, unit: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of one unit, also of one that has left the table, as long as its file is there."""
-        with pq.ParquetFile(self.part_file(name, unit)) as file:
+        with self.opened(self.part_file(name, unit)) as file:
             # Threads cost more than they bring for the many small files of units.
             return file.read(columns=list(columns) if columns else None, use_threads=False)
 
@@ -263,11 +326,15 @@ class Tables:
         """Make a view of every table, then close the door to all other files; the views' names."""
         made = []
         for name in self.names():
-            files = [str(file) for file in self.files(name)]
-            if files:
-                made.append(name.replace("/", "_"))
-                listed = ", ".join(map(_quoted, files))
+            sizes = self.listed(name)
+            if not sizes:
+                continue
+            made.append(name.replace("/", "_"))
+            if set(self._shelf.fetch(sizes, most_bytes=WHOLE_BYTES)) == set(sizes):
+                listed = ", ".join(_quoted(str(file)) for file in sizes)
                 connection.execute(f'CREATE VIEW "{made[-1]}" AS FROM read_parquet([{listed}], union_by_name = true)')
+            else:
+                connection.register(made[-1], self._shelf.dataset(list(sizes)))
         connection.execute(f"SET allowed_directories = [{_quoted(str(self.root))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -275,7 +342,7 @@ class Tables:
 
     def digest(self, name: str) -> str:
         """Digest of the rows, whatever their order, files and versions."""
-        hashes = sorted(_row_hashes(self.files(name)))
+        hashes = sorted(hashed for file in self.listed(name) for hashed in self._shelf.row_hashes(file))
         return hashlib.sha256(b"".join(hashes)).hexdigest()
 
     def release(self, names: Sequence[str]) -> Release:
@@ -288,15 +355,27 @@ class Tables:
         return Release(tables=states, digest=digests.of_value({name: state.digest for name, state in states.items()}))
 
     def _rows(self, name: str) -> int:
-        return sum(pq.read_metadata(file).num_rows for file in self.files(name))
+        with self._shelf.errors():
+            added = pa.table(self._delta(name).get_add_actions(flatten=True))
+        return sum(added["num_records"].to_pylist())
 
-    def _delta(self, name: str) -> DeltaTable:
-        return DeltaTable(str(self.root / name))
+    def _values(self, file: Path, column: str) -> list[str]:
+        with self.opened(file) as opened:
+            return opened.read(columns=[column])[column].to_pylist()
 
-    def _add(self, name: str, part: Part) -> AddAction:
-        state = part.file.stat()
+    def _delta(self, name: str, version: int | None = None) -> DeltaTable:
+        if version is None and (seen := self._seen.get(name)) is not None:
+            return seen
+        uri, options = self._shelf.delta(name)
+        table = DeltaTable(uri, version=version, storage_options=options)
+        if version is None and self.place is not None:
+            self._seen[name] = table
+        return table
+
+    def _add(self, part: Part) -> AddAction:
         stats = json.dumps({"numRecords": part.rows})
-        return AddAction(part.file.name, state.st_size, {}, int(state.st_mtime * 1000), True, stats)
+        size = self._shelf.size_bytes(part.file)
+        return AddAction(part.file.name, size, {}, int(time.time() * 1000), True, stats)
 
     def _remove(self, name: str, unit: str) -> RemoveAction:
         return RemoveAction(self.part_file(name, unit).name, True, int(time.time() * 1000))
@@ -312,20 +391,3 @@ def _first_line(error: Exception) -> str:
 
 def _sortable(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if not pa.types.is_binary(field.type)]
-
-
-def _content_digest(table: pa.Table) -> str:
-    return hashlib.sha256(b"".join(_hashes_of_rows(table))).hexdigest()
-
-
-def _row_hashes(files: Iterable[Path]) -> Iterator[bytes]:
-    """One hash a row; a file's rows are read a batch at a time, so memory stays bounded."""
-    for file in files:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=1024):
-            yield from _hashes_of_rows(pa.table(batch))
-
-
-def _hashes_of_rows(table: pa.Table) -> list[bytes]:
-    columns = sorted(table.column_names)
-    values = [table[column].to_pylist() for column in columns]
-    return [hashlib.sha256(repr(row).encode()).digest() for row in zip(*values, strict=True)]

@@ -5,18 +5,18 @@ A unit writes one Parquet file a table. A run that is killed at any time has los
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data_prep.decode import take_decoded
-from data_prep.run import Failure, Runner
+from data_prep.pace import Pace
+from data_prep.run import UNFETCHED, Failure, Runner
 from data_prep.sources import Source
-from data_prep.tables import SCHEMAS, Part, Tables, write_part
+from data_prep.tables import SCHEMAS, Part, Tables
 from vidgen_core import digests
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "write",
 ]
 
-_COMMIT_EVERY_UNITS = 16
 _MADE = "vidgen.made"
 # Reasons of those whose process died.
 DIED = frozenset({"crashed", "out_of_memory", "node_lost"})
@@ -54,7 +53,7 @@ class Unit(NamedTuple):
 
     key: str
     source: Source
-    spans: tuple[dict[str, Any], ...] = ()
+    spans: Sequence[dict[str, Any]] = ()
     made: str = ""
     tries: int = 0
     replaces: tuple[str, ...] = ()
@@ -104,38 +103,52 @@ class Workshop:
         kept = (wanted & have).union(*(unit.replaces for unit in todo))
         for name in reversed(names):
             self._change(name, [], self.tables.committed(name) - kept)
-        finished = [(unit, parts) for unit in todo if adopt and (parts := self.written(unit, names))]
-        there = {unit.key for unit, _ in finished}
-        for unit in [unit for unit in todo if unit.key not in there]:
-            if unit.tries < (row := lost.get(unit.source.source_id, _NOT_LOST))["attempts"]:
-                finished.append((unit, self._lost(unit, names, row | {"uri": unit.source.uri})))
-                there.add(unit.key)
+        there = self.written(todo, names) if adopt else {}
+        for unit in todo:
+            row = lost.get(unit.source.source_id, _NOT_LOST)
+            if unit.key not in there and unit.tries < row["attempts"]:
+                there[unit.key] = self._lost(unit, names, row | {"uri": unit.source.uri})
+        finished = [(unit, there[unit.key]) for unit in todo if unit.key in there]
         todo = [unit for unit in todo if unit.key not in there]
-        before = len(have & wanted) + len(there)
+        before, pace = len(have & wanted) + len(there), Pace()
         for done, (unit, result) in enumerate(self.runner.map(work, todo, deadline_s=self.deadline_s), start=1):
+            if isinstance(result, Failure) and result.reason == UNFETCHED and "dead" not in names:
+                # Only the first pass says that a source is lost; the next run tries this one again.
+                self._commit(names, [], replaced=unit.replaces)
+                continue
             if isinstance(result, Failure):
                 stage = names[0].removeprefix(FAILURES) if names[0].startswith(FAILURES) else "analyze"
                 attempts = result.attempts + unit.tries
                 result = self._lost(unit, names, dead_row(unit.source, result.reason, result.message, attempts, stage))
             self.decoded[names[-1]] += sum(part.decoded for part in result.values())
             finished.append((unit, result))
-            if len(finished) >= _COMMIT_EVERY_UNITS:
-                self._commit(names, finished)
+            if pace.due(len(finished)):
+                with pace.committing():
+                    self._commit(names, finished)
                 finished = []
             self.progress(before + done, len(units))
         self._commit(names, finished)
 
-    def written(self, unit: Unit, names: Sequence[str]) -> dict[str, Part]:
-        """The unit's files, each of which is whole or not there; {} unless all are there."""
-        files = {name: self.tables.part_file(name, unit.key) for name in names}
-        if not all(file.exists() for file in files.values()):
-            return {}
-        return {name: Part(unit.key, file, pq.read_metadata(file).num_rows) for name, file in files.items()}
+    def written(self, units: Sequence[Unit], names: Sequence[str]) -> dict[str, dict[str, Part]]:
+        """The files of those units that have all of them, by their keys; each is whole or not there."""
+        stored = {name: set(self.tables.stored(name)) for name in names} if units else {}
+        found = {}
+        for unit in units:
+            files = {name: self.tables.part_file(name, unit.key) for name in names}
+            if all(file in stored[name] for name, file in files.items()):
+                found[unit.key] = {name: self._part(unit.key, file) for name, file in files.items()}
+        return found
 
-    def _commit(self, names: Sequence[str], finished: Sequence[tuple[Unit, dict[str, Part]]]) -> None:
-        replaced = {key for unit, _ in finished for key in unit.replaces}
+    def _part(self, key: str, file: Path) -> Part:
+        with self.tables.opened(file) as opened:
+            return Part(key, file, opened.metadata.num_rows)
+
+    def _commit(
+        self, names: Sequence[str], finished: Sequence[tuple[Unit, dict[str, Part]]], *, replaced: Iterable[str] = ()
+    ) -> None:
+        gone = {key for unit, _ in finished for key in unit.replaces}.union(replaced)
         for name in names:
-            self._change(name, [parts[name] for _, parts in finished if name in parts], replaced)
+            self._change(name, [parts[name] for _, parts in finished if name in parts], gone)
 
     def _change(self, name: str, parts: Sequence[Part], drop: set[str]) -> None:
         """Most homes have no failures, and need no tables of them."""
@@ -150,15 +163,15 @@ class Workshop:
 
 def write(tables: Tables, name: str, unit: str, rows: list[dict[str, Any]], *, made: str = "") -> Part:
     """Write a unit's rows as its file, with what its key was made of; it carries the frames decoded since the last."""
-    file = tables.part_file(name, unit)
     table = pa.Table.from_pylist(rows, _schema(name))
-    write_part(file, table.replace_schema_metadata({_MADE: made}) if made else table)
+    file = tables.write(name, unit, table.replace_schema_metadata({_MADE: made}) if made else table)
     return Part(unit, file, len(rows), take_decoded())
 
 
-def made_of(file: Path) -> dict[str, Any]:
+def made_of(tables: Tables, file: Path) -> dict[str, Any]:
     """What the key of the unit in a file was made of; empty where the file does not say."""
-    return json.loads((pq.read_schema(file).metadata or {}).get(_MADE.encode(), b"{}"))
+    with tables.opened(file) as opened:
+        return json.loads((opened.schema_arrow.metadata or {}).get(_MADE.encode(), b"{}"))
 
 
 def dead_row(source: Source, reason: str, message: str, attempts: int, stage: str = "analyze") -> dict[str, Any]:

@@ -23,13 +23,15 @@ plan_app = typer.Typer(no_args_is_help=True, help="What a stage would do, before
 app.add_typer(plan_app, name="plan")
 _out, _err = Console(highlight=False), Console(stderr=True, highlight=False)
 
-RecipeName = Annotated[str, typer.Option("--recipe", help="file.function, see `vidgen recipes`")]
-Videos = Annotated[Path, typer.Option("--videos", help="Folder of videos")]
+Recipe = Annotated[str, typer.Option("--recipe", help="file.function, see `vidgen recipes`")]
+Videos = Annotated[str, typer.Option("--videos", help="Folder of videos, or a place such as s3://bucket/videos")]
+TablesAt = Annotated[str | None, typer.Option("--tables", help="Put the tables there, once: s3://bucket/tables")]
 HomeDir = Annotated[Path, typer.Option("--home", help="Where everything is kept")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: data.select.min_motion=0.2")]
+Ray = Annotated[str, typer.Option("--ray", help="HOST:PORT of the Ray cluster to work on, see docs/cluster.md")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
-_HOME, _VIDEOS, _RECIPE = Path(".vidgen"), Path(".vidgen/videos"), "shapes.demo"
+_HOME, _VIDEOS, _RECIPE = Path(".vidgen"), ".vidgen/videos", "shapes.demo"
 
 
 def main() -> None:
@@ -64,46 +66,45 @@ def _sentence(error: Exception) -> str | None:
 
 
 @app.command()
-def run(recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None) -> None:
+def run(
+    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, tables: TablesAt = None,
+    changes: Changes = None, ray: Ray = "",
+) -> None:  # fmt: skip
     """The whole line: from videos to a promoted model."""
-    _launch("", recipe, videos, home, changes)
+    _launch("", recipe, videos, home, changes, ray, tables=tables)
 
 
 @app.command()
 def prepare(
-    recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
-) -> None:
+    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, tables: TablesAt = None,
+    changes: Changes = None, ray: Ray = "",
+) -> None:  # fmt: skip
     """Videos to scored, captioned clips."""
-    _launch("prepare", recipe, videos, home, changes)
+    _launch("prepare", recipe, videos, home, changes, ray, tables=tables)
 
 
 @app.command()
 def latents(
-    recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
+    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None, ray: Ray = ""
 ) -> None:
     """Clips to latents, captions to vectors."""
-    _launch("latents", recipe, videos, home, changes)
+    _launch("latents", recipe, videos, home, changes, ray)
 
 
 @app.command()
 def train(
-    recipe: RecipeName = _RECIPE,
-    videos: Videos = _VIDEOS,
-    home: HomeDir = _HOME,
-    changes: Changes = None,
-    prove_resume: Annotated[bool, typer.Option("--prove-resume", help="Prove instead that it resumes exactly")] = False,
+    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None, ray: Ray = "",
+    prove: Annotated[bool, typer.Option("--prove-resume", help="Prove that it resumes exactly")] = False,
     as_json: AsJson = False,
-) -> None:
+) -> None:  # fmt: skip
     """Latents to a generator; or the proof that a killed training goes on as if nothing had happened."""
-    if not prove_resume:
-        _launch("train", recipe, videos, home, changes)
-        return
-    from flows.commands.prove import prove_resume as prove
+    if not prove:
+        return _launch("train", recipe, videos, home, changes, ray)
+    from flows.commands.launch import spec_of
+    from flows.commands.prove import prove_resume
 
-    text, passed = prove(_spec("train", recipe, videos, home, changes), as_json=as_json)
-    _say(text)
-    if not passed:
-        raise typer.Exit(1)
+    spec = spec_of("train", recipe, videos, home, changes or [], ray="", jobs="")
+    raise typer.Exit(prove_resume(spec, say=_say, as_json=as_json))
 
 
 @app.command()
@@ -121,18 +122,33 @@ def average(
 
 @app.command()
 def evaluate(
-    recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
+    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
 ) -> None:
     """Measure the generator."""
     _launch("evaluate", recipe, videos, home, changes)
 
 
 @app.command()
-def release(
-    recipe: RecipeName = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
-) -> None:
+def release(recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None) -> None:
     """Register the generator; the gate decides whether it becomes the champion."""
     _launch("release", recipe, videos, home, changes)
+
+
+@app.command()
+def submit(  # noqa: PLR0913 - the options of a command
+    jobs: Annotated[str, typer.Option("--jobs", help="The Ray cluster's job server: http://HOST:8265")],
+    stage: Annotated[str, typer.Argument(help="prepare, latents, train, evaluate or release; all without it")] = "",
+    recipe: Recipe = _RECIPE,
+    videos: Videos = _VIDEOS,
+    home: HomeDir = _HOME,
+    changes: Changes = None,
+) -> None:
+    """The same as jobs of a Ray cluster that has the home, see docs/cluster.md; given again, it watches what runs."""
+    from flows.spec import STAGES
+
+    if stage not in ("", *STAGES):
+        raise VidgenError("There is no such stage", got=stage, allowed=", ".join(STAGES))
+    _launch(stage, recipe, videos, home, changes, jobs=jobs)
 
 
 @app.command()
@@ -201,7 +217,7 @@ def query(
 
 @plan_app.command("prepare")
 def plan_prepare(
-    recipe: RecipeName = _RECIPE,
+    recipe: Recipe = _RECIPE,
     videos: Videos = _VIDEOS,
     home: HomeDir = _HOME,
     changes: Changes = None,
@@ -217,7 +233,7 @@ def plan_prepare(
 
 @plan_app.command("train")
 def plan_train(
-    recipe: RecipeName = _RECIPE,
+    recipe: Recipe = _RECIPE,
     changes: Changes = None,
     on: Annotated[
         list[str] | None, typer.Option("--on", help="cpu (measured now), a100, h100, h200, b200, ...")
@@ -255,10 +271,9 @@ def export(
 ) -> None:
     """Write a clip into a file, with its sound where data.audio kept it."""
     from data_prep.export import export_clip
-    from data_prep.tables import Tables
     from flows.home import Home
 
-    _say(export_clip(Tables(Home.open(home).tables_dir), clip, out))
+    _say(export_clip(Home.open(home).tables(), clip, out))
 
 
 @app.command()
@@ -300,7 +315,7 @@ def forget(
 def card(
     out: Annotated[Path, typer.Option("--out", help="An .html file")],
     home: HomeDir = _HOME,
-    videos: Annotated[Path | None, typer.Option("--videos", help="Where the videos of the latest prepare are")] = None,
+    videos: Annotated[str | None, typer.Option("--videos", help="Where the videos of the latest prepare are")] = None,
     recipe: Annotated[str | None, typer.Option("--recipe", help="Instead of the recipe of the latest prepare")] = None,
     changes: Changes = None,
 ) -> None:
@@ -338,22 +353,15 @@ def _data_settings(home: Any, recipe: str | None, changes: list[str] | None) -> 
     return override(chosen, changes or []).data
 
 
-def _launch(stage: str, recipe: str, videos: Path, home_dir: Path, changes: list[str] | None) -> None:
+def _launch(  # noqa: PLR0913 - the options of its commands
+    stage: str, recipe: str, videos: str, home_dir: Path, changes: list[str] | None, ray: str = "", jobs: str = "",
+    tables: str | None = None,
+) -> None:  # fmt: skip
     """Run one stage, or all of them, under a Prefect server of our own."""
-    from data_prep.sources import list_files
+    from flows.commands.launch import spec_of
 
-    list_files(videos)
-    spec = _spec(stage or "prepare", recipe, videos, home_dir, changes)
+    spec = spec_of(stage, recipe, videos, home_dir, changes or [], ray=ray, jobs=jobs, tables=tables)
     _run_spec(spec, spec.home, stage)
-
-
-def _spec(stage: str, recipe: str, videos: Path, home_dir: Path, changes: list[str] | None) -> Any:
-    from flows.home import Home
-    from flows.recipes.recipe import load
-    from flows.spec import Spec
-
-    chosen = load(recipe, changes or [])
-    return Spec(stage=stage, recipe=chosen, videos=videos.resolve(), home_dir=Home.open(home_dir).root)
 
 
 def _run_spec(spec: Any, home: Any, stage: str) -> None:

@@ -1,18 +1,24 @@
 """The one folder in which a run keeps everything: tables, databases, checkpoints, models, reports.
 
-Deleting it forgets everything; copying it moves everything. Nothing is kept anywhere else, apart from Ray's sockets.
+Deleting it forgets everything; copying it moves everything. Nothing is kept anywhere else, apart from Ray's sockets and
+tables that were put at another place: the file `tables.uri` says where.
 """
 
 import fcntl
 import os
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vidgen_core.errors import VidgenError
+
+if TYPE_CHECKING:
+    from data_prep.tables import Tables
 
 __all__ = ["Home"]
 
@@ -58,8 +64,51 @@ class Home:
 
     @property
     def tables_dir(self) -> Path:
-        """Delta tables."""
+        """Delta tables, or copies of their files when they are elsewhere."""
         return self.root / "tables"
+
+    def tables(self) -> "Tables":
+        """The tables of this home, wherever they are."""
+        from data_prep.storage import place_of
+        from data_prep.tables import Tables
+
+        uri = self._tables_uri()
+        place = place_of(uri) if uri else self.tables_dir
+        return Tables(place) if isinstance(place, Path) else Tables(self.tables_dir, place)
+
+    def keep_tables_at(self, uri: str) -> None:
+        """Choose where the tables are; what was chosen once stays.
+
+        Args:
+            uri: A place such as s3://bucket/tables, or a folder.
+
+        Raises:
+            VidgenError: The tables of this home are elsewhere already, or the place cannot be used.
+
+        """
+        from data_prep.storage import place_of
+
+        place, before = place_of(uri), self._tables_uri()
+        chosen = place.resolve().as_uri() if isinstance(place, Path) else place.uri
+        there = next(self.tables_dir.glob("**/_delta_log"), None) if not before else None
+        if chosen != before and (before or there):
+            raise VidgenError(
+                "The tables of this home are elsewhere already",
+                got=chosen,
+                allowed=before or str(self.tables_dir),
+                move="Choose another --home",
+            )
+        if not isinstance(place, Path):
+            # There may be anything or nothing: asking shows whether it can be used.
+            place.names(folders=True)
+        self._tables_file.write_text(chosen + "\n")
+
+    @property
+    def _tables_file(self) -> Path:
+        return self.root / "tables.uri"
+
+    def _tables_uri(self) -> str:
+        return self._tables_file.read_text().strip() if self._tables_file.exists() else ""
 
     @property
     def releases_dir(self) -> Path:
@@ -90,6 +139,11 @@ class Home:
     def runs_dir(self) -> Path:
         """What stages were asked, answered and printed, one folder a run."""
         return self.root / "runs"
+
+    @property
+    def nodes_dir(self) -> Path:
+        """Where the nodes of a cluster show that they see the home, while a stage runs on them."""
+        return self.root / "nodes"
 
     @property
     def cache_dir(self) -> Path:
@@ -130,7 +184,7 @@ class Home:
             nested = not _locked(stream.fileno(), wait_s, file)
             if not nested:
                 stream.truncate(0)
-                stream.write(str(os.getpid()))
+                stream.write(_me())
                 stream.flush()
             yield
 
@@ -144,7 +198,7 @@ def _locked(descriptor: int, wait_s: float, file: Path) -> bool:
             return True
         except BlockingIOError:
             holder = file.read_text().strip()
-            if holder == str(os.getpid()):
+            if holder == _me():
                 return False
             if time.monotonic() > deadline:
                 raise VidgenError(
@@ -152,3 +206,8 @@ def _locked(descriptor: int, wait_s: float, file: Path) -> bool:
                     move="Wait for it, stop it, or choose another --home",
                 ) from None
             time.sleep(0.1)
+
+
+def _me() -> str:
+    """Our process among all that may share the home; containers often give the same number to theirs."""
+    return f"{os.getpid()} on {socket.gethostname()}"

@@ -58,12 +58,20 @@ class Follow(Frozen):
 
 
 class Spec(Frozen):
-    """One stage of one run: all that its process is told."""
+    """One stage of one run: all that its process is told.
+
+    Args:
+        ray: HOST:PORT of the Ray cluster to work on; "" for a private Ray on this machine. It changes no result.
+        jobs: Address of the Ray job server that is to run the stage, as http://HOST:8265; "" to run it here.
+
+    """
 
     stage: str
     recipe: Recipe
-    videos: Path
+    videos: str | Path
     home_dir: Path
+    ray: str = ""
+    jobs: str = ""
 
     @property
     def home(self) -> Home:

@@ -58,7 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the stage of a spec file; the exit code says how it ended."""
     parser = argparse.ArgumentParser(prog="python -m flows.stage", description=__doc__)
     parser.add_argument("--spec", type=Path, required=True, help="the spec, as JSON")
-    spec = Spec.model_validate_json(parser.parse_args(arguments).spec.read_text())
+    parser.add_argument("--ray", help="HOST:PORT of the cluster to work on, instead of what the spec says")
+    told = parser.parse_args(arguments)
+    spec = Spec.model_validate_json(told.spec.read_text())
+    if told.ray is not None:
+        spec = spec.model_copy(update={"ray": told.ray})
     began = time.monotonic()
     try:
         # A predecessor that was killed with its launcher may need a moment to die.

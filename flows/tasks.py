@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.launch import local
+from flows.launch import local, ray_jobs
 from flows.show import Show
 from flows.spec import Spec, StageResult
 
@@ -12,9 +12,9 @@ __all__ = ["run_stage"]
 
 @task(name="stage", task_run_name="{spec.stage}")
 def run_stage(spec: Spec) -> StageResult:
-    """Run a stage in a child process with a Ray of its own, to its end."""
+    """Run a stage in a child process, or as a job of a Ray cluster, to its end."""
     with Show.stage(spec.stage) as show:
-        result = local.run(spec, show)
+        result = (ray_jobs if spec.jobs else local).run(spec, show)
         show.done(result)
     key = f"{spec.recipe.model.lower().replace('_', '-').replace('.', '-')}-{spec.stage}"
     create_table_artifact([row.model_dump() for row in result.rows], key=key, description=f"Rows of {spec.stage}")

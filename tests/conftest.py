@@ -1,3 +1,4 @@
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,48 @@ def ray_session():
     yield
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    """A real S3 server on loopback."""
+    from tests.stores import Server
+
+    server = Server(tmp_path_factory.mktemp("s3") / "server.log")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def s3(s3_server, tmp_path_factory):
+    """The S3 server, as the environment names it; its buckets are those of everybody."""
+    with _named(s3_server.url, tmp_path_factory.mktemp("aws")):
+        yield s3_server
+
+
+@pytest.fixture(scope="module")
+def s3_gate(s3_server, tmp_path_factory):
+    """The same behind a gate, which can be shut."""
+    from tests.stores import Gate
+
+    gate = Gate(s3_server, tmp_path_factory.mktemp("gate"))
+    with _named(gate.url, tmp_path_factory.mktemp("aws")):
+        yield gate
+    gate.shut()
+
+
+@contextmanager
+def _named(url, folder):
+    from data_prep.storage import filesystem
+    from tests.stores import CREDENTIALS
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": url}).items():
+            patch.setenv(name, value)
+        # The machine's own configuration must not matter.
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            patch.setenv(name, str(folder / "none"))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        filesystem.cache_clear()
+        yield
+    filesystem.cache_clear()

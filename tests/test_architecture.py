@@ -24,11 +24,13 @@ LAYERS = [
     {"registry"},
 ]
 DOORS = {
+    "fsspec": {"data_prep/storage.py"},
     "ray": {
         "data_prep/run.py",
         "vidgen_core/training/ray_train.py",
         "vidgen_core/training/ray_beside.py",
         "flows/cluster.py",
+        "flows/launch/ray_jobs.py",
     },
     "prefect": {"flows"},
     "mlflow": {"vidgen_core/registry"},

@@ -16,6 +16,7 @@ from data_prep.captioning import by_source
 from data_prep.duplicates.groups import Copied, Span
 from data_prep.duplicates.matches import Pair
 from data_prep.duplicates.settings import SemanticSettings
+from data_prep.needs import needs
 from data_prep.sources import Source
 from data_prep.stills import box, pictures
 from data_prep.tables import Part, Tables
@@ -88,6 +89,7 @@ def _alike(
                 yield worse, better, float(cosines[row, better])
 
 
+@needs(memory_gib=3)
 @costs_itself
 def _embed_unit(unit: Unit, *, tables: Tables, settings: SemanticSettings) -> dict[str, Part]:
     from data_prep.clip_models import open_clip_model

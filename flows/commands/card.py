@@ -4,7 +4,7 @@ from pathlib import Path
 
 from data_prep.card import card
 from data_prep.settings import DataSettings
-from data_prep.tables import Tables
+from data_prep.storage import place_of
 from flows.home import Home
 from flows.spec import last_spec
 from vidgen_core.errors import VidgenError
@@ -12,7 +12,7 @@ from vidgen_core.errors import VidgenError
 __all__ = ["write_card"]
 
 
-def write_card(home: Home, out: Path, settings: DataSettings, videos: Path | None) -> str:
+def write_card(home: Home, out: Path, settings: DataSettings, videos: str | None) -> str:
     """Write the page; where it is.
 
     Args:
@@ -32,5 +32,7 @@ def write_card(home: Home, out: Path, settings: DataSettings, videos: Path | Non
     spec = last_spec(home, "prepare")
     where = videos or spec.videos
     facts = {"recipe": spec.recipe.name, "videos": str(where), "home": str(home.root)}
-    out.write_text(card(Tables(home.tables_dir), settings, where if where.is_dir() else None, facts))
+    place = place_of(where)
+    there = None if isinstance(place, Path) and not place.is_dir() else where
+    out.write_text(card(home.tables(), settings, there, facts))
     return str(out)

@@ -5,7 +5,6 @@ import json
 from data_prep.explain import ClipStory, SourceStory, explain_clip, explain_source
 from data_prep.lineage import find
 from data_prep.settings import DataSettings
-from data_prep.tables import Tables
 from flows.commands.lineage import Seen, seen_by
 from flows.commands.text import aligned
 from flows.home import Home
@@ -20,7 +19,7 @@ def explain(home: Home, what: str, settings: DataSettings, *, as_json: bool) -> 
         VidgenError: The tables know nothing of this name.
 
     """
-    tables = Tables(home.tables_dir)
+    tables = home.tables()
     named = find(tables, what)
     seen = seen_by(home, named)
     if named.column == "clip_id":

@@ -25,7 +25,7 @@ def forget_source(home: Home, what: str, *, sure: Callable[[str], bool]) -> str:
 
     """
     with home.lock(), home.lock("stage"):
-        tables = Tables(home.tables_dir)
+        tables = home.tables()
         named = find(tables, what, clips=False)
         uri = _uri(tables, named.value)
         seen = seen_by(home, named)

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 from data_prep.lineage import Named, read_releases, saw
-from data_prep.tables import Tables
 from flows.home import Home
 
 __all__ = ["Seen", "seen_by"]
@@ -26,7 +25,7 @@ class Seen(NamedTuple):
 
 def seen_by(home: Home, named: Named) -> Seen:
     """Ask the releases, and the registry where there is one; what a takedown noted counts too."""
-    tables = Tables(home.tables_dir)
+    tables = home.tables()
     releases, unknown = saw(tables, read_releases(home.releases_dir), named)
     if named.column == "source_id":
         noted = {row["source_id"]: row["releases"].split() for row in tables.read("forgotten").to_pylist()}

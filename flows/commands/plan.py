@@ -1,9 +1,6 @@
 """`vidgen plan prepare`: what would be done, before it is done."""
 
-from pathlib import Path
-
 from data_prep.plan import Plan, Step, plan
-from data_prep.tables import Tables
 from flows.commands.text import aligned
 from flows.home import Home
 from flows.recipes.recipe import Recipe
@@ -11,9 +8,9 @@ from flows.recipes.recipe import Recipe
 __all__ = ["plan_prepare"]
 
 
-def plan_prepare(home: Home, videos: Path, recipe: Recipe, *, as_json: bool) -> str:
+def plan_prepare(home: Home, videos: str, recipe: Recipe, *, as_json: bool) -> str:
     """The plan as text; nothing is decoded or written."""
-    made = plan(videos, Tables(home.tables_dir), recipe.data)
+    made = plan(videos, home.tables(), recipe.data)
     return made.model_dump_json(indent=1) if as_json else _told(made)
 
 

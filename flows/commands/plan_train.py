@@ -9,6 +9,7 @@ from flows.show import duration
 from vidgen_core import discovery
 from vidgen_core.encoders._open import open_encoder
 from vidgen_core.interfaces import Space
+from vidgen_core.scalars import Scalar
 from vidgen_core.training.accelerators import choose
 from vidgen_core.training.forecast import Forecast, forecast
 
@@ -50,7 +51,9 @@ def _forecasts(recipe: Recipe, on: list[str]) -> dict[str, Forecast]:
         pixels = (3, data.frames, data.height, data.width)
         forecasts[f"codec {recipe.codec.name}"] = forecast(config.build, pixels, (0, 0), settings, accelerators)
     encoder = open_encoder(recipe.text.name, recipe.text.config())
-    space = Space(channels=channels, frames=frames, height=height, width=width, text_dim=encoder.dim)
+    # How scores are spread is known with the data; it changes no size.
+    scalars = tuple(Scalar(name=name, quantiles=(0.0, 1.0)) for name in recipe.conditions)
+    space = Space(channels=channels, frames=frames, height=height, width=width, text_dim=encoder.dim, scalars=scalars)
     family = discovery.load("vidgen_core.families", recipe.family.name).Config.model_validate(recipe.family.config())
     settings = recipe.training
     forecasts[f"generator {recipe.family.name}"] = forecast(

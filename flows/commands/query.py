@@ -1,6 +1,5 @@
 """`vidgen query`: SQL over the tables."""
 
-from data_prep.tables import Tables
 from flows.commands.text import FORMATS, rows_as
 from flows.home import Home
 from vidgen_core.errors import VidgenError, did_you_mean
@@ -19,6 +18,6 @@ def query(home: Home, sql: str, kind: str) -> str:
         raise VidgenError(
             "There is no such format", got=kind, allowed=", ".join(FORMATS), move=did_you_mean(kind, FORMATS)
         )
-    answer = Tables(home.tables_dir).query(sql)
+    answer = home.tables().query(sql)
     rows = list(zip(*(column.to_pylist() for column in answer.columns), strict=True))
     return rows_as(kind, answer.column_names, rows)

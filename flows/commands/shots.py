@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
+from data_prep.fetching import find
 from data_prep.run import PoolRunner
 from data_prep.shot_files import MANIFEST, PRESETS, Encoding, Exported, export
-from data_prep.sources import identify, list_files
-from data_prep.tables import Tables
 from flows.home import Home
 from flows.spec import last_spec
 from vidgen_core.errors import VidgenError
@@ -32,9 +31,10 @@ def export_shots(home: Home, out: Path, videos: Path | None, encoding: Encoding,
             "Shots cannot be written there", got=f"{out}: {error.strerror}", move="Change --out"
         ) from error
     with home.lock(), home.lock("stage"):
-        sources = identify(list_files(where), where)
-        tables, deadline_s = Tables(home.tables_dir), spec.recipe.data.source_deadline_s
-        done = export(tables, sources, out, encoding=encoding, runner=PoolRunner(workers), deadline_s=deadline_s)
+        tables, deadline_s = home.tables(), spec.recipe.data.source_deadline_s
+        came = find(where, tables, PoolRunner(workers))
+        done = export(tables, came.sources, out, encoding=encoding, runner=came.runner, deadline_s=deadline_s)
+        came.clear()
     if done.lost:
         raise VidgenError(
             f"{_said(done, out)}, but shots of {len(done.lost)} sources are missing",

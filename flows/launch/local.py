@@ -15,7 +15,7 @@ from flows.show import Show
 from flows.spec import Follow, Progress, Spec, StageResult
 from flows.stage import write_value
 
-__all__ = ["Guarded", "run"]
+__all__ = ["Guarded", "answer", "clear", "progress", "run"]
 
 POLL_S = 0.2
 
@@ -73,18 +73,23 @@ def run(spec: Spec, show: Show) -> StageResult:
         StageCrashedError: It ended in another way.
 
     """
-    spec.run_dir.mkdir(parents=True, exist_ok=True)
-    for stale in (spec.mistake_file, spec.result_file(spec.stage), spec.progress_file, spec.follow_file):
-        stale.unlink(missing_ok=True)
+    clear(spec)
     write_value(spec.spec_file, spec)
     command = [sys.executable, "-m", "flows.stage", "--spec", str(spec.spec_file)]
     stage = Guarded(command, log_file=spec.log_file, environment=_environment())
     try:
         while stage.wait(POLL_S) is None:
-            show.progress(_progress(spec))
+            show.progress(progress(spec))
     finally:
         stage.stop()
-    return _answer(spec, stage.poll())
+    return answer(spec, stage.poll())
+
+
+def clear(spec: Spec) -> None:
+    """Make room for what a stage tells, and remove what an earlier one told."""
+    spec.run_dir.mkdir(parents=True, exist_ok=True)
+    for stale in (spec.mistake_file, spec.result_file(spec.stage), spec.progress_file, spec.follow_file):
+        stale.unlink(missing_ok=True)
 
 
 def _environment() -> dict[str, str]:
@@ -94,7 +99,8 @@ def _environment() -> dict[str, str]:
     return {"PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root, "PYTHONUNBUFFERED": "1"}
 
 
-def _progress(spec: Spec) -> Progress | None:
+def progress(spec: Spec) -> Progress | None:
+    """How far a stage is, as it tells in the home."""
     try:
         file = spec.progress_file
         if spec.follow_file.exists():
@@ -104,7 +110,14 @@ def _progress(spec: Spec) -> Progress | None:
         return None
 
 
-def _answer(spec: Spec, code: int | None) -> StageResult:
+def answer(spec: Spec, code: int | None) -> StageResult:
+    """What a stage that ended with this code came to.
+
+    Raises:
+        VidgenError: It ended with a sentence for the user.
+        StageCrashedError: It ended in another way.
+
+    """
     if code == 0:
         return StageResult.model_validate_json(spec.result_file(spec.stage).read_text())
     if code == MISTAKE_EXIT and spec.mistake_file.exists():

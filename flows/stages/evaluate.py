@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.tables import Tables
 from flows.spec import Row, Spec, StageResult
 from flows.stage import ProgressFile, write_value
 from flows.stages.train import open_tracker
@@ -21,7 +20,7 @@ __all__ = ["run"]
 def run(spec: Spec, progress: ProgressFile) -> StageResult:
     """Measure against the held-out clips; where there are too few, against those learned from, and say so."""
     trained, release = spec.result("train").facts, spec.result("latents").facts["release"]
-    tables = Tables(spec.home.tables_dir)
+    tables = spec.home.tables()
     clips = _sources_in_turn(tables.read("clips", ["clip_id", "source_id", "split"]).to_pylist())
     said = {row["clip_id"]: row["caption"] for row in tables.read("captions").to_pylist() if row["rank"] == 0}
     held = [row for row in clips if row["split"] == "held_out"]

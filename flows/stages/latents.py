@@ -5,9 +5,8 @@ from pathlib import Path
 from data_prep.conditions import write_conditions
 from data_prep.latents import embed_captions, encode_latents
 from data_prep.prepare import DATA_TABLES
-from data_prep.run import RayRunner
 from data_prep.tables import Tables
-from flows.cluster import local_ray
+from flows.cluster import REPLACEMENT_S, ray_of
 from flows.spec import Follow, Row, Spec, StageResult
 from flows.stage import ProgressFile, write_value
 from vidgen_core import digests, discovery, weights
@@ -20,10 +19,10 @@ __all__ = ["run"]
 
 def run(spec: Spec, progress: ProgressFile) -> StageResult:
     """Bring the tables of latents and embeddings up to date, and pin all tables in a release."""
-    tables, recipe = Tables(spec.home.tables_dir), spec.recipe
-    with local_ray(spec.home, recipe.cores):
+    tables, recipe = spec.home.tables(), spec.recipe
+    with ray_of(spec) as runner:
         codec_dir, history = _codec(spec, tables)
-        latents = encode_latents(tables, codec_dir, RayRunner(), progress=progress)
+        latents = encode_latents(tables, codec_dir, runner, progress=progress)
     embeddings = embed_captions(tables, open_encoder(recipe.text.name, recipe.text.config()))
     conditions = write_conditions(tables, recipe.conditions, recipe.data) if recipe.conditions else ""
     release = tables.release([*DATA_TABLES, latents, embeddings, *([conditions] if conditions else [])])
@@ -65,6 +64,6 @@ def _codec(spec: Spec, tables: Tables) -> tuple[Path, str]:
         work_dir=spec.home.codecs_dir / key,
     )
     write_value(spec.follow_file, Follow(file=job.work_dir / "progress.json"))
-    fit_as_asked(job)
+    fit_as_asked(job, patience_s=REPLACEMENT_S if spec.ray else 0.0)
     spec.follow_file.unlink()
     return job.final_dir, str(job.work_dir / "history.jsonl")

@@ -1,9 +1,7 @@
 """Videos to clips."""
 
 from data_prep.prepare import prepare
-from data_prep.run import RayRunner
-from data_prep.tables import Tables
-from flows.cluster import local_ray
+from flows.cluster import ray_of
 from flows.spec import Row, Spec, StageResult
 from flows.stage import ProgressFile
 
@@ -12,9 +10,9 @@ __all__ = ["run"]
 
 def run(spec: Spec, progress: ProgressFile) -> StageResult:
     """Bring the data tables up to date."""
-    tables = Tables(spec.home.tables_dir)
-    with local_ray(spec.home, spec.recipe.cores):
-        done = prepare(spec.videos, tables, spec.recipe.data, RayRunner(), progress=progress)
+    tables = spec.home.tables()
+    with ray_of(spec) as runner:
+        done = prepare(spec.videos, tables, spec.recipe.data, runner, progress=progress)
     rows = tuple(Row(name=row.name, count=row.rows, seconds=row.seconds, note=row.note) for row in done.funnel)
     rows += tuple(Row(name="NOTE", note=note) for note in done.notes)
     facts = {

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.conditions import spread
-from data_prep.tables import Tables
-from flows.cluster import local_ray
+from flows.cluster import REPLACEMENT_S, ray_of
 from flows.spec import Follow, Row, Spec, StageResult
 from flows.stage import ProgressFile, write_value
 from flows.strip import Strip, draw_strip, prompts_of
@@ -36,12 +35,13 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     tracker.dataset(recipe.name, facts["release"], spec.home.releases_dir / f"{facts['release']}.json")
     card, strip_dir = _card(spec, job), job.work_dir / "strip"
     strip = Strip(
-        card=card, codec_dir=codec_dir, prompts=prompts_of(Tables(spec.home.tables_dir)), seed=recipe.evaluation.seed,
+        card=card, codec_dir=codec_dir, prompts=prompts_of(spec.home.tables()), seed=recipe.evaluation.seed,
         folder=strip_dir, uri=tracker.uri, run_id=tracker.run_id,
     )  # fmt: skip
     with _beside(spec, partial(draw_strip, strip, job)) as undrawn:
         write_value(spec.follow_file, Follow(file=job.work_dir / "progress.json"))
-        fitted = fit_as_asked(job, open_recorder=partial(Tracker, tracker.uri, tracker.run_id))
+        recorder = partial(Tracker, tracker.uri, tracker.run_id)
+        fitted = fit_as_asked(job, open_recorder=recorder, patience_s=REPLACEMENT_S if spec.ray else 0.0)
         spec.follow_file.unlink()
     notes = [*fitted.notes, *(f"Samples through training are missing: {why}" for why in undrawn)]
     card = card.model_copy(update={"facts": {**card.facts, "job": fitted.job}})
@@ -86,7 +86,7 @@ def _beside(spec: Spec, draw: Callable[[], None]) -> Iterator[list[str]]:
         yield why
         draw()
         return
-    with local_ray(spec.home, spec.recipe.cores):
+    with ray_of(spec):
         # Ray reads how to authenticate when it is first imported, so not before it was told.
         from vidgen_core.training.ray_beside import beside
 
@@ -96,7 +96,7 @@ def _beside(spec: Spec, draw: Callable[[], None]) -> Iterator[list[str]]:
 
 def job_of(spec: Spec) -> Job:
     """The training run of a spec, from what its latents stage has made."""
-    recipe, tables, facts = spec.recipe, Tables(spec.home.tables_dir), spec.result("latents").facts
+    recipe, tables, facts = spec.recipe, spec.home.tables(), spec.result("latents").facts
     shape = open_codec(Path(facts["codec_dir"])).latent_shape(recipe.data.frames, recipe.data.height, recipe.data.width)
     channels, frames, height, width = shape
     text_dim = open_encoder(recipe.text.name, recipe.text.config()).dim

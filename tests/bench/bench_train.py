@@ -1,4 +1,4 @@
-"""A step of the training engine against a bare PyTorch loop of the same model, and of Ray against a plain process.
+"""A step of the engine against a bare loop, of Ray against a plain process, of our networks against diffusers.
 
 `python -m tests.bench.bench_train`.
 """
@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from tests.bench.bench_networks import networks
 from tests.bench.interleave import cpu_seconds, interleave, ratio, report, summary, wall_seconds
 from vidgen_core.chance import Chance
 from vidgen_core.families.flow_matching import Config
@@ -62,6 +63,7 @@ def main() -> None:
             "checkpoint_stall_s": summary(saving_s),
             "launcher_step_s": {name: summary(values) for name, values in launchers.items()},
             "ray_over_process": ratio(launchers, "ray", over="process"),
+            **networks(),
         },
     )
 

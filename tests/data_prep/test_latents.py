@@ -100,6 +100,20 @@ def test_latents_are_the_same_bytes_however_the_work_was_cut_and_broken(tables, 
     assert other.digest(name) == expected
 
 
+def test_what_a_killed_run_wrote_and_did_not_commit_is_not_coded_again(tables, codec_dir):
+    killed, again = HereRunner(stop_at=3), HereRunner()
+    with pytest.raises(KeyboardInterrupt):
+        encode_latents(tables, codec_dir, killed, unit_clips=2)
+    name = latents_table(codec_dir)
+    assert not tables.exists(name)
+    begun = tables.part_file(name, "0" * 32).with_suffix(".begun.tmp")
+    begun.write_bytes(b"half")
+    encode_latents(tables, codec_dir, again, unit_clips=2)
+    assert killed.done + again.done == 6
+    assert sorted(tables.read(name)["clip_id"].to_pylist()) == sorted(tables.read("clips")["clip_id"].to_pylist())
+    assert not begun.exists()
+
+
 def test_only_new_clips_are_coded_and_gone_clips_lose_their_latents(tables, codec_dir):
     first, again, more, fewer = HereRunner(), HereRunner(), HereRunner(), HereRunner()
     name = encode_latents(tables, codec_dir, first, unit_clips=1)

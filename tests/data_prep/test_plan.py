@@ -107,7 +107,7 @@ class StopsAfter:
 
 def test_stopped_among_sources_whose_choice_changed_nothing_is_lost_or_encoded_twice(copy, encodes, monkeypatch):
     videos, tables = copy
-    monkeypatch.setattr(units_module, "_COMMIT_EVERY_UNITS", 1)
+    monkeypatch.setattr(units_module.Pace, "due", lambda self, finished: True)
     before = tables.release(["clips", "captions", "rejects"])
     strict = with_motion(some_source_with_spans_on_both_sides(tables))
     prepare(videos, tables, strict, InProcess())

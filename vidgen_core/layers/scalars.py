@@ -1,12 +1,14 @@
 """Scalar conditions as vectors: sinusoids of their ranks, and a learned vector for each where it is missing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidgen_core.layers.embeddings import sinusoids
+from vidgen_core.layers.flops import Flops, product
 from vidgen_core.scalars import Scalar
 
 __all__ = ["ScalarEmbedding", "ranks"]
@@ -38,6 +40,13 @@ class ScalarEmbedding(nn.Module):
     def forward(self, values: Mapping[str, Tensor], count: int) -> Float[Tensor, "batch dim"]:
         """Of `count` samples; a scalar is [B], NaN where it is missing, or not in `values` where all of it is."""
         return sum((self._one(name, values.get(name), count) for name in self._names), start=torch.zeros(()))
+
+    def flops(self) -> Flops:
+        """Of one sample that has all of them."""
+        total = Flops()
+        for known in cast("Iterable[nn.Sequential]", self.known.values()):
+            total += product(known[0], 1).on_data + product(known[2], 1)
+        return total
 
     def _one(self, name: str, values: Tensor | None, count: int) -> Tensor:
         missing = self.missing[name].expand(count, -1)

@@ -157,6 +157,8 @@ class FactorizedDiT(nn.Module):
         _, frames, height, width = shape
         rows, tokens = frames // self.config.patch_frames, height * width // self.config.patch_px**2
         total = self.time.flops(frames) + product(self.modulation_out[1], rows) + product(self.to_out, rows * tokens)
+        if self.scalars is not None:
+            total += self.scalars.flops()
         embed = product(self.embed, rows * tokens)
         if self.stem is None or self.head is None:
             total += embed.on_data

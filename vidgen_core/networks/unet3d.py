@@ -70,7 +70,19 @@ class Config(Frozen):
                 got=f"{len(self.attention)} answers for {len(self.multipliers)} levels",
                 move="Give `attention` as many entries as `multipliers`",
             )
+        for width in self.widths:
+            if width % heads_of(width, self.head_dim):
+                raise VidgenError(
+                    f"{width} channels cannot be shared by {heads_of(width, self.head_dim)} heads",
+                    got=f"base {self.base}, heads of {self.head_dim}",
+                    move=f"Set base to a multiple of {self.head_dim}, or head_dim to base",
+                )
         return self
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels of each level."""
+        return [self.base * factor for factor in self.multipliers]
 
     @property
     def condition_dim(self) -> int:
@@ -80,6 +92,11 @@ class Config(Frozen):
     def build(self, space: Space) -> "UNet3D":
         """The network for samples and text of one space."""
         return UNet3D(self, space)
+
+
+def heads_of(channels: int, head_dim: int) -> int:
+    """Attention heads of so many channels; at least one."""
+    return max(1, channels // head_dim)
 
 
 class ResidualBlock(nn.Module):
@@ -116,7 +133,7 @@ class SpaceTimeAttention(nn.Module):
 
     def __init__(self, channels: int, head_dim: int, context_dim: int, *, space: bool) -> None:
         super().__init__()
-        heads = max(1, channels // head_dim)
+        heads = heads_of(channels, head_dim)
         self.norm_space = nn.LayerNorm(channels) if space else None
         self.in_space = SelfAttention(channels, heads) if space else None
         self.norm_words = nn.LayerNorm(channels) if space and context_dim else None
@@ -179,7 +196,7 @@ class UNet3D(nn.Module):
         super().__init__()
         self.config, self.space = config, space
         dim, text = config.condition_dim, space.text_dim > 0
-        widths = [config.base * factor for factor in config.multipliers]
+        widths = config.widths
         self.time = TimeEmbedding(dim)
         self.text_tokens = nn.Linear(space.text_dim, dim) if text else None
         self.text_pooled = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim)) if text else None
@@ -247,6 +264,8 @@ class UNet3D(nn.Module):
         """Of one sample (channels, frames, height, width) with so many text tokens and one time for all frames."""
         size: Size = shape[1:]
         total = self.time.flops(1) + self.conv_in.flops(size).on_data + self.conv_out.flops(size)
+        if self.scalars is not None:
+            total += self.scalars.flops()
         if self.text_tokens is not None and self.text_pooled is not None and text_tokens:
             total += product(self.text_tokens, text_tokens).on_data
             total += product(self.text_pooled[0], 1) + product(self.text_pooled[2], 1)

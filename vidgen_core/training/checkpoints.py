@@ -58,6 +58,8 @@ class Checkpoints:
         self._store, self._place, self._job, self._keep = store, place, job, keep
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._saving: Future[None] | None = None
+        # Opening a group does not notice that a worker is gone, so first see that all are here.
+        place.gather("here")
         # A group of its own: writing goes on beside the steps, whose sums must not be mixed with its messages.
         wait = timedelta(seconds=PEER_WAIT_S)
         self._group = distributed.new_group(backend="gloo", timeout=wait) if place.world > 1 else None

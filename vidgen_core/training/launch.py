@@ -16,6 +16,8 @@ from pathlib import Path
 
 import torch
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from vidgen_core.errors import VidgenError
 from vidgen_core.training import mistakes, stopping
@@ -30,12 +32,13 @@ _LOOK_S, _HAND_S = 0.2, 2.0
 _MODULE = "vidgen_core.training.launch"
 
 
-def fit_as_asked(job: Job, *, open_recorder: Callable[[], Recorder] | None = None) -> Fitted:
+def fit_as_asked(job: Job, *, open_recorder: Callable[[], Recorder] | None = None, patience_s: float = 0.0) -> Fitted:
     """Run a job by the launcher that its settings name.
 
     Args:
         job: The run.
         open_recorder: Opens what takes the logged rows.
+        patience_s: How long to wait for Ray's nodes.
 
     Raises:
         VidgenError: As `fit` raises it; or the launcher cannot start so many workers.
@@ -45,7 +48,7 @@ def fit_as_asked(job: Job, *, open_recorder: Callable[[], Recorder] | None = Non
         # Ray reads how to authenticate when it is first imported, so not before it was told.
         from vidgen_core.training.ray_train import fit_on_ray
 
-        return fit_on_ray(job, open_recorder=open_recorder)
+        return fit_on_ray(job, open_recorder=open_recorder, patience_s=patience_s)
     recorder = open_recorder() if open_recorder is not None else None
     try:
         return (fit_here if job.settings.launcher == "process" else fit_by_torchrun)(job, recorder)
@@ -138,9 +141,11 @@ def joined(device: str, environment: Mapping[str, str] = os.environ, *, meeting:
         yield Place(device=device)
         return
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
-    distributed.init_process_group(
-        backend, init_method=meeting, rank=rank, world_size=world, timeout=timedelta(seconds=PEER_WAIT_S)
-    )
+    wait = timedelta(seconds=PEER_WAIT_S)
+    store, _, _ = next(rendezvous(meeting or "env://", rank, world, timeout=wait))
+    # torchrun's store outlives a restart, and with it the addresses of workers that are gone.
+    store = PrefixStore(f"start-{environment.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=wait)
     try:
         yield Place(rank, world, device)
     finally:

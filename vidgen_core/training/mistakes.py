@@ -14,11 +14,11 @@ __all__ = ["forget", "told", "told_by_file"]
 
 
 @contextmanager
-def told_by_file(job: Job, place: Place) -> Iterator[None]:
-    """End a worker quietly when it, or another one, met a mistake of the user's.
+def told_by_file(job: Job, place: Place, *, quiet: bool = True) -> Iterator[None]:
+    """Tell a mistake of the user's that this worker met, and end the worker.
 
-    A mistake is no reason to start the workers again, so their launcher must not see it. Leaving the process group
-    ends the waiting of the others, which then find the file.
+    A mistake is no reason to start the workers again. A launcher that would must not see it: a quiet worker leaves
+    the process group, which ends the waiting of the others, and these find the file and end quietly as well.
     """
     try:
         yield
@@ -27,6 +27,8 @@ def told_by_file(job: Job, place: Place) -> Iterator[None]:
         staged = job.work_dir / f".error-{place.rank}.json"
         staged.write_text(json.dumps({**fields, "exit_code": error.exit_code}, default=str))
         staged.replace(job.work_dir / _FILE)
+        if not quiet:
+            raise
         if distributed.is_initialized():
             distributed.destroy_process_group()
     except RuntimeError:

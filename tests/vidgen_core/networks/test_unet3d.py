@@ -11,6 +11,7 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import Space, Text
 from vidgen_core.layers.relative import RelativeBias
 from vidgen_core.networks.unet3d import Config
+from vidgen_core.scalars import Scalar
 
 WORDS = HashedWords.tiny().build().encode(["a red square moves left", "a circle"])
 SMALL = Config(base=16, multipliers=(1, 2), attention=(True, False), head_dim=8)
@@ -86,6 +87,19 @@ def test_what_stands_behind_the_words_does_not_matter_and_the_words_do():
     assert not torch.allclose(network(noisy(), TIMES, WORDS.empty()), said, atol=1e-4)
 
 
+@torch.no_grad()
+def test_a_scalar_changes_the_output_and_a_missing_one_is_told_from_a_known_one():
+    scalar = Scalar(name="motion", quantiles=(0.0, 1.0, 2.0))
+    network = SMALL.build(Space(channels=4, frames=4, height=8, width=8, text_dim=0, scalars=(scalar,))).eval()
+    for weight in network.parameters():
+        weight.add_(0.05 * torch.randn_like(weight))
+    values = [torch.full((2,), value) for value in (0.5, 1.5, math.nan)]
+    slow, fast, missing = (network(noisy(), TIMES, None, {"motion": value}) for value in values)
+    assert torch.equal(missing, network(noisy(), TIMES, None))
+    assert not torch.allclose(slow, fast, atol=1e-4)
+    assert not torch.allclose(slow, missing, atol=1e-4)
+
+
 @pytest.mark.parametrize("space", [(4, 3, 7, 9), (1, 1, 5, 4)])
 @torch.no_grad()
 def test_odd_sides_come_out_as_they_went_in(space):
@@ -122,9 +136,11 @@ def test_hidden_matrices_are_matrices_and_neither_end_is_one():
     assert sum(weights[name].numel() for name in hidden) > 0.4 * sum(weight.numel() for weight in weights.values())
 
 
-def test_a_level_without_an_answer_is_refused():
+def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(VidgenError, match="as many entries"):
         Config(multipliers=(1, 2, 4), attention=(True,))
+    with pytest.raises(VidgenError, match="cannot be shared by 3 heads"):
+        Config(base=50)
 
 
 def test_biases_hang_on_signed_distance_and_far_ones_share_theirs():

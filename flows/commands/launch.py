@@ -1,0 +1,35 @@
+"""What `vidgen run` and its stages are asked, checked before anything is started."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.fetching import check_videos
+from data_prep.storage import place_of
+from flows.cluster import check_address
+from flows.home import Home
+from flows.recipes.recipe import load
+from flows.spec import Spec
+
+__all__ = ["spec_of"]
+
+
+def spec_of(  # noqa: PLR0913 - the options of a command
+    stage: str, recipe: str, videos: str, home_dir: Path, changes: Sequence[str], *, ray: str, jobs: str,
+    tables: str | None = None,
+) -> Spec:  # fmt: skip
+    """The first stage to run; `stage` is "" for all of them.
+
+    Raises:
+        VidgenError: The recipe, the videos, the home, where its tables lie, or the cluster's address cannot be.
+
+    """
+    chosen = load(recipe, changes)
+    if ray:
+        check_address(ray)
+    check_videos(videos)
+    home = Home.open(home_dir)
+    if tables is not None:
+        home.keep_tables_at(tables)
+    place = place_of(videos)
+    where = str(place.resolve()) if isinstance(place, Path) else place.uri
+    return Spec(stage=stage or "prepare", recipe=chosen, videos=where, home_dir=home.root, ray=ray, jobs=jobs)
