@@ -4,7 +4,8 @@ A source's clips are one unit, keyed by which they are and how they are made. Wh
 takes over the rows of the old one whose media would come out the same, and both change places in one transaction.
 """
 
-from collections.abc import Mapping, Sequence
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,8 @@ from data_prep.units import Unit, Workshop, write
 from vidgen_core import digests
 
 __all__ = ["cut_all", "reusable", "with_media_keys"]
+
+_ROWS_AT_ONCE = 64
 
 
 def with_media_keys(spans: pa.Table) -> pa.Table:
@@ -71,12 +74,30 @@ def reusable(unit: Unit, tables: Tables, columns: Sequence[str] | None = None) -
 
 
 def _cut_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
-    media = reusable(unit, tables)
-    new = [span for span in unit.spans if span["clip_id"] not in media]
-    media |= {row["clip_id"]: row for row in (cut(unit.source.file, new, settings) if new else [])}
-    named = [{name: span[name] for name in ("clip_id", "split", "media_key")} for span in unit.spans]
-    rows = [media[names["clip_id"]] | names for names in named if names["clip_id"] in media]
-    return {"clips": write(tables, "clips", unit.key, rows)}
+    return {"clips": write(tables, "clips", unit.key, _rows(unit, tables, settings))}
+
+
+def _rows(unit: Unit, tables: Tables, settings: DataSettings) -> Iterator[dict[str, Any]]:
+    """The unit's rows in the order of its spans, one at a time: a long source has more media than memory."""
+    there = reusable(unit, tables, ["clip_id", "media_key"])
+    spans = {span["clip_id"]: span for span in unit.spans}
+    places = {clip_id: place for place, clip_id in enumerate(spans)}
+    new = [span for span in unit.spans if span["clip_id"] not in there]
+    made = cut(unit.source.file, new, settings) if new else iter(())
+    media = heapq.merge(_taken_over(unit, tables, set(there)), made, key=lambda row: places[row["clip_id"]])
+    for row in media:
+        yield row | {name: spans[row["clip_id"]][name] for name in ("clip_id", "split", "media_key")}
+
+
+def _taken_over(unit: Unit, tables: Tables, clips: set[str]) -> Iterator[dict[str, Any]]:
+    """Rows of some clips out of the units that this one replaces."""
+    for key in unit.replaces:
+        with pq.ParquetFile(tables.part_file("clips", key)) as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE) if "media_key" in file.schema_arrow.names else ():
+                for row in batch.to_pylist():
+                    if row["clip_id"] in clips:
+                        clips.remove(row["clip_id"])
+                        yield row
 
 
 def _older(tables: Tables, units: set[str]) -> dict[str, tuple[str, ...]]:

@@ -10,8 +10,9 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -23,10 +24,11 @@ from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 
-__all__ = ["SCHEMAS", "Part", "Release", "TableState", "Tables", "ask", "write_part"]
+__all__ = ["SCHEMAS", "Part", "Release", "TableState", "Tables", "ask", "write_part", "write_rows"]
 
 # Kinds of statements that only read.
 _QUESTIONS = ("SELECT", "EXPLAIN")
+_ROW_GROUP_BYTES = 2**24  # of media, whose rows are large
 _SPAN_KEY = [("clip_id", pa.string()), ("source_id", pa.string())]
 # Null where nothing was measured; scores by models are in `scores`.
 _SCORES = ("blockiness", "noise", "flow_px_s", "camera_px_s", "object_px_s", "text_area")
@@ -117,11 +119,33 @@ class Release(Frozen):
 
 def write_part(file: Path, table: pa.Table, **options: object) -> None:
     """Write a Parquet file so that it is there whole or not at all, also after a power cut."""
+    with _whole(file) as stream:
+        pq.write_table(table, stream, **options)
+
+
+def write_rows(file: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> int:
+    """The same with rows as they come, of which only a few MB are held; how many there were."""
+    count, held, held_bytes = 0, list[Mapping[str, Any]](), 0
+    with _whole(file) as stream, pq.ParquetWriter(stream, schema) as writer:
+        for row in rows:
+            count, held_bytes = count + 1, held_bytes + sum(len(v) for v in row.values() if isinstance(v, bytes))
+            held.append(row)
+            if held_bytes > _ROW_GROUP_BYTES:
+                writer.write_table(pa.Table.from_pylist(held, schema))
+                held, held_bytes = [], 0
+        if held or not count:
+            writer.write_table(pa.Table.from_pylist(held, schema))
+    return count
+
+
+@contextmanager
+def _whole(file: Path) -> Iterator[BinaryIO]:
+    """A stream into a file that is there once all is written."""
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_suffix(f".{os.getpid()}.tmp")
     try:
         with fresh.open("wb") as stream:
-            pq.write_table(table, stream, **options)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         fresh.replace(file)

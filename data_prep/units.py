@@ -5,7 +5,7 @@ A unit writes one Parquet file a table. A run that is killed at any time has los
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from data_prep.decode import take_decoded
 from data_prep.run import Failure, Runner
 from data_prep.sources import Source
-from data_prep.tables import SCHEMAS, Part, Tables, write_part
+from data_prep.tables import SCHEMAS, Part, Tables, write_rows
 
 __all__ = ["Progress", "Unit", "Workshop", "dead_row", "made_of", "write"]
 
@@ -114,12 +114,11 @@ class Workshop:
             self.tables.commit(name, _schema(name), [parts[name] for _, parts in finished], drop=replaced)
 
 
-def write(tables: Tables, name: str, unit: str, rows: list[dict[str, Any]], *, made: str = "") -> Part:
+def write(tables: Tables, name: str, unit: str, rows: Iterable[Mapping[str, Any]], *, made: str = "") -> Part:
     """Write a unit's rows as its file, with what its key was made of; it carries the frames decoded since the last."""
-    file = tables.part_file(name, unit)
-    table = pa.Table.from_pylist(rows, _schema(name))
-    write_part(file, table.replace_schema_metadata({_MADE: made}) if made else table)
-    return Part(unit, file, len(rows), take_decoded())
+    file, schema = tables.part_file(name, unit), _schema(name)
+    count = write_rows(file, schema.with_metadata({_MADE: made}) if made else schema, rows)
+    return Part(unit, file, count, take_decoded())
 
 
 def made_of(file: Path) -> dict[str, Any]:
