@@ -5,7 +5,6 @@ files of finished units in one transaction. A killed run leaves at most files th
 writes again with the same bytes.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
+from data_prep import row_digests
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
@@ -117,25 +117,37 @@ class Release(Frozen):
     digest: str
 
 
-def write_part(file: Path, table: pa.Table, **options: object) -> None:
+def write_part(file: Path, table: pa.Table, *, row_group_size: int | None = None, **options: object) -> None:
     """Write a Parquet file so that it is there whole or not at all, also after a power cut."""
-    with _whole(file) as stream:
-        pq.write_table(table, stream, **options)
+    with _whole(file) as stream, pq.ParquetWriter(stream, table.schema, **options) as writer:
+        writer.write_table(table, row_group_size)
+        if len(table) <= row_digests.KEPT_ROWS:
+            writer.add_key_value_metadata(row_digests.told([row_digests.of_rows(table)]))
 
 
 def write_rows(file: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> int:
     """The same with rows as they come, of which only a few MB are held; how many there were."""
-    count, held, held_bytes = 0, list[Mapping[str, Any]](), 0
+    hashed = []
     with _whole(file) as stream, pq.ParquetWriter(stream, schema) as writer:
-        for row in rows:
-            count, held_bytes = count + 1, held_bytes + sum(len(v) for v in row.values() if isinstance(v, bytes))
-            held.append(row)
-            if held_bytes > _ROW_GROUP_BYTES:
-                writer.write_table(pa.Table.from_pylist(held, schema))
-                held, held_bytes = [], 0
-        if held or not count:
-            writer.write_table(pa.Table.from_pylist(held, schema))
-    return count
+        for group in _row_groups(rows):
+            table = pa.Table.from_pylist(group, schema)
+            writer.write_table(table)
+            hashed.append(row_digests.of_rows(table))
+        writer.add_key_value_metadata(row_digests.told(hashed))
+    return sum(map(len, hashed))
+
+
+def _row_groups(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """Rows by some MB of bytes; one empty group where there are none."""
+    held, held_bytes, whole = list[Mapping[str, Any]](), 0, False
+    for row in rows:
+        held.append(row)
+        held_bytes += sum(len(value) for value in row.values() if isinstance(value, bytes))
+        if held_bytes > _ROW_GROUP_BYTES:
+            yield held
+            held, held_bytes, whole = [], 0, True
+    if held or not whole:
+        yield held
 
 
 @contextmanager
@@ -231,7 +243,7 @@ class Tables:
     def replace(self, name: str, table: pa.Table) -> None:
         """Make `table` the whole content of a small derived table; equal content makes no new version."""
         ordered = table.sort_by([(column, "ascending") for column in _sortable(table.schema)])
-        unit = _content_digest(ordered)[:32]
+        unit = row_digests.of_table(ordered)[:32]
         if self.committed(name) == {unit}:
             return
         file = self.part_file(name, unit)
@@ -291,8 +303,7 @@ class Tables:
 
     def digest(self, name: str) -> str:
         """Digest of the rows, whatever their order, files and versions."""
-        hashes = sorted(_row_hashes(self.files(name)))
-        return hashlib.sha256(b"".join(hashes)).hexdigest()
+        return row_digests.of_files(self.files(name))
 
     def release(self, names: Sequence[str]) -> Release:
         """The named tables as they are now, those without a commit left out."""
@@ -328,20 +339,3 @@ def _first_line(error: Exception) -> str:
 
 def _sortable(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if not pa.types.is_binary(field.type)]
-
-
-def _content_digest(table: pa.Table) -> str:
-    return hashlib.sha256(b"".join(_hashes_of_rows(table))).hexdigest()
-
-
-def _row_hashes(files: Iterable[Path]) -> Iterator[bytes]:
-    """One hash a row; a file's rows are read a batch at a time, so memory stays bounded."""
-    for file in files:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=1024):
-            yield from _hashes_of_rows(pa.table(batch))
-
-
-def _hashes_of_rows(table: pa.Table) -> list[bytes]:
-    columns = sorted(table.column_names)
-    values = [table[column].to_pylist() for column in columns]
-    return [hashlib.sha256(repr(row).encode()).digest() for row in zip(*values, strict=True)]

@@ -56,7 +56,7 @@ def _fill(tables: Tables) -> None:
             "clip_id": [f"{number * each + place:024x}" for place in range(each)],
             "source_id": [source] * each, "uri": [f"{source}.mp4"] * each, "caption": ["a red square moves"] * each,
             "distinct_frames": np.full(each, 9), "motion": rng.random(each), "brightness": 255 * rng.random(each),
-            "sharpness": 100 * rng.random(each), "keep_area": np.ones(each), "split": ["train"] * each,
+            "sharpness": 100 * rng.random(each), "keep_area": np.ones(each),
             **dict.fromkeys(("crop_x", "crop_y", "crop_w", "crop_h"), np.full(each, 360)),
         }  # fmt: skip
         rows = {"spans": pa.table(spans).cast(SCHEMAS["spans"])}
