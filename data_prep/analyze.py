@@ -23,7 +23,7 @@ from data_prep.view import SpanView, picture, thumb
 from vidgen_core import discovery
 from vidgen_core.clip import parse_rate
 
-__all__ = ["ROUNDING_S", "Analysis", "analyze", "clip_id", "nearest", "sample_times"]
+__all__ = ["ROUNDING_S", "Analysis", "analyze", "clip_id", "clip_starts", "nearest", "sample_times"]
 
 ROUNDING_S = 2e-3  # times of frames may be rounded to ticks of a millisecond
 _STAGES = "data_prep.stages"
@@ -83,7 +83,7 @@ def analyze(source: Source, settings: DataSettings) -> Analysis:
         spans = [
             _span_row(source, opened, seen, number, start, settings, sidecar)
             for number, (first, stop) in enumerate(shots)
-            for start in _starts(seen.times_s, first, stop, settings)
+            for start in clip_starts(seen.times_s, first, stop, settings)
         ]
         fingerprint = {"source_id": source.source_id, "picture_share": seen.fingerprint.picture_share,
                        "samples": seen.fingerprint.to_bytes()}  # fmt: skip
@@ -147,7 +147,7 @@ class _Measuring:
             self._due_s[name] = time_s + self._stages[name].EVERY_S
 
 
-def _starts(times_s: NDArray[np.float64], first: int, stop: int, settings: DataSettings) -> list[int]:
+def clip_starts(times_s: NDArray[np.float64], first: int, stop: int, settings: DataSettings) -> list[int]:
     """First frames of the clips that fit into a shot one after the other, as indices of source frames."""
     reach_s = sample_times(settings)[-1]
     step_s = reach_s + 1 / float(parse_rate(settings.frame_rate))

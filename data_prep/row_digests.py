@@ -62,7 +62,7 @@ def _of_file(file: Path) -> Iterator[NDArray[np.uint8]]:
 
 
 def _hex(digests: NDArray[np.uint8]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(digests)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(digests).data).hexdigest()
 
 
 def _in_order(digests: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -172,7 +172,7 @@ class Index:
         return np.stack([asked, self._orders[number][np.repeat(first, counts) + within]], axis=1)
 
     def _ranges(self, queries: Codes, number: int, flips: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where in the order of a band those begin that each query meets with some bits flipped, and how many they are."""
+        """Where in a band's order those begin that each query meets with some bits flipped, and how many there are."""
         band = queries.band(number)
         for doubt in range(_DOUBTS):
             if flips >> doubt & 1:
