@@ -19,10 +19,12 @@ from torch.nn import functional as F
 
 from vidgen_core.chance import Chance
 from vidgen_core.errors import VidgenError
-from vidgen_core.interfaces import Batch, Codec, Frozen, Learner, Player
-from vidgen_core.layers.causal import ResidualBlock, SpaceConv, SpaceUpsample, TimeConv, TimeUpsample
+from vidgen_core.interfaces import Batch, Codec, Frozen, Learner, Player, Work
+from vidgen_core.layers.causal import ResidualBlock, SpaceConv, SpaceUpsample, TimeConv, TimeUpsample, sequence_flops
 from vidgen_core.layers.cosines import cosine_basis
+from vidgen_core.layers.flops import product
 from vidgen_core.layers.patches import patchify, unpatchify
+from vidgen_core.layers.zeroed import zeroed
 from vidgen_core.objectives.flow_matching import per_sample_mean
 from vidgen_core.shapes import Latents, Video
 
@@ -147,6 +149,21 @@ class CausalVAE(Codec, Learner):
         error = per_sample_mean((self.decode(self.encode(batch.video)) - batch.video) ** 2)
         return {"loss": error, "psnr_db": 10 * torch.log10(4.0 / error.clamp_min(1e-10))}
 
+    def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
+        """One pass through encoder and decoder and its gradient; text is not read."""
+        del text_tokens
+        _, frames, height, width = shape
+        latent = self.latent_shape(frames, height, width)[1:]
+        fold = self.config.patch_px
+        folded = (frames, height // fold, width // fold)
+        first = sequence_flops(self.encoder[:1], folded)
+        # What the first layer reads is data.
+        encoder = sequence_flops(self.encoder, folded) + first * -1 + first.on_data
+        decoder = sequence_flops(self.decoder, latent)
+        blocks = math.prod(latent)
+        linear = product(self.linear_encoder, blocks).on_data + product(self.linear_decoder, blocks)
+        return Work((encoder + decoder + linear).step, math.prod(shape[1:]) // fold**2)
+
     def _posterior(self, video: Video) -> tuple[Latents, Latents]:
         folded = patchify(video, (1, self.config.patch_px, self.config.patch_px))
         mean, log_variance = self.encoder(folded).chunk(2, dim=-1)
@@ -179,7 +196,7 @@ def _encoder_layers(config: Config, values: int) -> list[nn.Module]:
             layers.append(SpaceConv(width, widths[level + 1], stride=2 if level < config.space_levels else 1))
             if level < config.time_levels:
                 layers.append(TimeConv(widths[level + 1], widths[level + 1], stride=2))
-    return [*layers, _zeroed(SpaceConv(widths[-1], 2 * config.channels))]
+    return [*layers, zeroed(SpaceConv(widths[-1], 2 * config.channels))]
 
 
 def _decoder_layers(config: Config, values: int) -> list[nn.Module]:
@@ -193,10 +210,4 @@ def _decoder_layers(config: Config, values: int) -> list[nn.Module]:
             if level - 1 < config.space_levels:
                 layers.append(SpaceUpsample())
             layers.append(SpaceConv(widths[level], widths[level - 1]))
-    return [*layers, _zeroed(SpaceConv(widths[0], values))]
-
-
-def _zeroed(layer: SpaceConv) -> SpaceConv:
-    for values in layer.parameters():
-        nn.init.zeros_(values)
-    return layer
+    return [*layers, zeroed(SpaceConv(widths[0], values))]

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidgen_core.layers.causal import SpaceConv
+from vidgen_core.layers.flops import Flops, product
 from vidgen_core.layers.norms import RMSNorm
+from vidgen_core.layers.zeroed import zeroed
 
 __all__ = ["ConvHead", "ConvStem"]
 
@@ -27,16 +29,18 @@ class ConditionedBlock(nn.Module):
         self.norm_in = RMSNorm(channels)
         self.conv_in = SpaceConv(channels, channels)
         self.norm_between = RMSNorm(channels, elementwise_affine=False)
-        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(condition_dim, 2 * channels))
-        self.conv_out = SpaceConv(channels, channels)
-        for values in (*self.modulation.parameters(), *self.conv_out.parameters()):
-            nn.init.zeros_(values)
+        self.modulation = zeroed(nn.Sequential(nn.SiLU(), nn.Linear(condition_dim, 2 * channels)))
+        self.conv_out = zeroed(SpaceConv(channels, channels))
 
     def forward(self, x: Features, condition: Condition) -> Features:
         """One condition a frame; shape kept."""
         shift, scale = self.modulation(condition)[:, :, None, None].chunk(2, dim=-1)
         between = self.norm_between(self.conv_in(F.silu(self.norm_in(x)))) * (1 + scale) + shift
         return x + self.conv_out(F.silu(between))
+
+    def flops(self, size: tuple[int, int, int]) -> Flops:
+        """Of a video of so many (frames, height, width)."""
+        return self.conv_in.flops(size) + self.conv_out.flops(size) + product(self.modulation[1], size[0])
 
 
 class ConvStem(nn.Module):
@@ -51,6 +55,10 @@ class ConvStem(nn.Module):
         """[B, C, T, H, W] to [B, T, H, W, channels]."""
         return self.block(self.conv_in(x.permute(0, 2, 3, 4, 1).contiguous()), condition)
 
+    def flops(self, size: tuple[int, int, int]) -> Flops:
+        """Of a video of so many (frames, height, width)."""
+        return self.conv_in.flops(size).on_data + self.block.flops(size)
+
 
 class ConvHead(nn.Module):
     """What the transformer put out, beside the stem's features, to a prediction; it starts as zero.
@@ -63,10 +71,8 @@ class ConvHead(nn.Module):
         super().__init__()
         self.join = SpaceConv(2 * channels, channels)
         self.block = ConditionedBlock(channels, condition_dim)
-        self.conv_out = SpaceConv(channels, out_channels)
-        self.input_share = nn.Sequential(nn.SiLU(), nn.Linear(condition_dim, out_channels))
-        for values in (*self.conv_out.parameters(), *self.input_share.parameters()):
-            nn.init.zeros_(values)
+        self.conv_out = zeroed(SpaceConv(channels, out_channels))
+        self.input_share = zeroed(nn.Sequential(nn.SiLU(), nn.Linear(condition_dim, out_channels)))
 
     def forward(
         self,
@@ -79,3 +85,8 @@ class ConvHead(nn.Module):
         joined = self.block(self.join(torch.cat([tokens, features], dim=-1)), condition)
         share = self.input_share(condition).transpose(1, 2)[..., None, None]
         return self.conv_out(F.silu(joined)).permute(0, 4, 1, 2, 3) + share * x
+
+    def flops(self, size: tuple[int, int, int]) -> Flops:
+        """Of a video of so many (frames, height, width)."""
+        convs = self.join.flops(size) + self.block.flops(size) + self.conv_out.flops(size)
+        return convs + product(self.input_share[1], size[0])

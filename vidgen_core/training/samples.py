@@ -14,6 +14,7 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import Batch, Text
 from vidgen_core.training.columns import BytesColumn, TensorColumn, stored_in
 from vidgen_core.training.job import Data
+from vidgen_core.training.scalars import ScalarColumns
 
 __all__ = ["Samples"]
 
@@ -25,10 +26,11 @@ class Samples:
         data: The files.
         split: Which rows of them.
         text: Whether samples carry their captions' embeddings.
+        scalars: Which scalar conditions they carry.
 
     """
 
-    def __init__(self, data: Data, split: str, *, text: bool) -> None:
+    def __init__(self, data: Data, split: str, *, text: bool, scalars: Sequence[str] = ()) -> None:
         rows = _rows(data, split)
         self._kind = data.kind
         self.clip_ids = [clip_id for clip_id, _ in rows]
@@ -38,6 +40,7 @@ class Samples:
         else:
             self._latents = TensorColumn(data.files, "latent", stored_in(data.files[0]))
         self._texts = _Texts(data, self.clip_ids) if text else None
+        self._scalars = ScalarColumns(data.scalars, scalars, self.clip_ids)
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -54,15 +57,16 @@ class Samples:
 
     @property
     def digest(self) -> str:
-        """Changes when other clips, or other captions, would be learned from."""
+        """Changes when other clips, other captions or other scalars would be learned from."""
         said = ["clips"] if self._texts is None else ["captioned clips", *map("\x01".join, self._texts.captions)]
+        said += [self._scalars.digest] if self._scalars.digest else []
         return hashlib.sha256("\x00".join([*said, *self.clip_ids]).encode()).hexdigest()
 
     def batch(self, numbers: Sequence[int], index: Sequence[int]) -> Batch:
         """Some samples, and the keys of their draws."""
         rows = [self._rows[number] for number in numbers]
         text = None if self._texts is None else self._texts.gather(numbers, index)
-        return Batch(self._video(rows), text, torch.tensor(index, dtype=torch.int64))
+        return Batch(self._video(rows), text, torch.tensor(index, dtype=torch.int64), self._scalars.batch(numbers))
 
     def _video(self, rows: Sequence[int]) -> Tensor:
         # In numpy, not torch: this runs on the loader's thread, where torch would open a second team of threads.
