@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow check bench bench-data bench-train
+.PHONY: setup demo test test-slow check bench bench-data bench-train bench-peers-setup
 setup: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -39,3 +39,12 @@ bench: bench-data bench-train
 
 bench-data bench-train: setup
 	$(BIN)/python -m tests.bench.$(subst -,_,$@)
+
+# Environments of the tools that bench-data compares with, 14 GB; they start ffmpeg and ffprobe of the system.
+export VIDGEN_PEERS ?= .bench/peers
+bench-peers-setup: $(foreach peer,video2dataset data_juicer nemo_curator,$(VIDGEN_PEERS)/$(peer)/.installed)
+
+$(VIDGEN_PEERS)/%/.installed: tests/bench/peers/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet -r $<
+	touch $@

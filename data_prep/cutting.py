@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data_prep.bounds import bounded_memory, costs_itself
 from data_prep.clips import ENCODING_VERSION, cut
 from data_prep.settings import DataSettings
 from data_prep.sources import Source
@@ -82,8 +83,10 @@ def reusable(unit: Unit, tables: Tables, columns: Sequence[str] | None = None) -
     return found
 
 
+@costs_itself
 def _cut_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
-    return {"clips": write(tables, "clips", unit.key, _rows(unit, tables, settings))}
+    with bounded_memory():
+        return {"clips": write(tables, "clips", unit.key, _rows(unit, tables, settings))}
 
 
 def _rows(unit: Unit, tables: Tables, settings: DataSettings) -> Iterator[dict[str, Any]]:

@@ -140,6 +140,8 @@ class Opened:
         """What the decoder gives for one more packet, or in the end."""
         try:
             frames = self.stream.decode(packet)
+        except MemoryError:
+            raise  # no bad packet: the next one would be as large
         except av.error.FFmpegError:
             self.bad_packets += 1
             return []

@@ -22,7 +22,7 @@ from data_prep.index import index_file
 from data_prep.samples import make
 from data_prep.settings import DataSettings
 from data_prep.sources import Source, identify, list_files
-from tests.bench import bench_rethreshold, bench_shots
+from tests.bench import bench_peers, bench_rethreshold, bench_shots
 from tests.bench.interleave import cpu_seconds, interleave, ratio, report, summary
 
 ROUNDS = 3
@@ -83,6 +83,7 @@ def main() -> None:
                 "index_hours_per_core_second": summary([hours / value for value in measured["index"]]),
                 **_prepared(sources),
                 **bench_rethreshold.measure(),
+                "peers": bench_peers.peers(folder if given else None),
             },
         )
 
