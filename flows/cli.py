@@ -181,6 +181,21 @@ def families(as_json: AsJson = False) -> None:
     _tell(there if as_json else [f"{kind}: {', '.join(names)}" for kind, names in there.items()], as_json)
 
 
+@app.command("index")
+def index_(
+    videos: Videos = _VIDEOS,
+    shots: Annotated[bool, typer.Option("--shots", help="Also look for shots, at half the cost of decoding")] = False,
+    recipe: Recipe = _RECIPE,
+    changes: Changes = None,
+    as_json: AsJson = False,
+) -> None:
+    """What is in a folder of videos: hours, frames and keyframes, from packets alone."""
+    from flows.commands.index import index_videos
+    from flows.recipes.recipe import load
+
+    _say(index_videos(videos, load(recipe, changes or []).data, look=shots, as_json=as_json))
+
+
 @app.command()
 def query(
     sql: str,

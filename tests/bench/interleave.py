@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -40,10 +41,13 @@ def ratio(measured: Mapping[str, list[float]], name: str, *, over: str) -> dict[
 
 def cpu_seconds(work: Callable[[], Any]) -> float:
     """CPU seconds, of this process and of the processes it waited for."""
-    before = os.times()
+    before = _spent_s()
     work()
-    after = os.times()
-    return sum(after[:4]) - sum(before[:4])
+    return _spent_s() - before
+
+
+def _spent_s() -> float:
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def report(name: str, results: Mapping[str, Any]) -> None:

@@ -8,8 +8,9 @@ import torch
 
 from data_prep.clips import encode
 from data_prep.latents import embed_captions, encode_latents, latents_table
+from data_prep.parts import write_part
 from data_prep.run import PoolRunner
-from data_prep.tables import SCHEMAS, Part, Tables, write_part
+from data_prep.tables import SCHEMAS, Part, Tables
 from vidgen_core import weights
 from vidgen_core.clip import decode_clips
 from vidgen_core.codecs import causal_vae, identity
