@@ -61,7 +61,7 @@ def test_every_value_null_and_border_between_values_is_in_a_rows_digest():
 
 def test_what_files_keep_of_their_rows_is_what_their_rows_are(tmp_path, monkeypatch):
     media = [{"clip_id": f"c{number}", "media": bytes([number]) * 300} for number in range(50)]
-    monkeypatch.setattr("data_prep.tables._ROW_GROUP_BYTES", 4_000)
+    monkeypatch.setattr("data_prep.parts._ROW_GROUP_BYTES", 4_000)
     assert write_rows(tmp_path / "rows.parquet", SCHEMA, iter(media)) == 50
     assert pq.read_metadata(tmp_path / "rows.parquet").num_row_groups > 2
     assert pq.read_table(tmp_path / "rows.parquet").to_pylist() == media
