@@ -47,8 +47,8 @@ class Text:
     mask: ContextMask
 
     def to(self, device: torch.device | str) -> "Text":
-        """The same text on another device."""
-        return Text(self.tokens.to(device), self.mask.to(device))
+        """The same text on another device, in single precision."""
+        return Text(self.tokens.to(device).float(), self.mask.to(device))
 
     def where(self, keep: Tensor) -> "Text":
         """The same text with whole prompts emptied where `keep` [B] is False."""
@@ -64,7 +64,7 @@ class Batch:
     """What a learner learns from.
 
     Attributes:
-        video: Latents, or pixels in [-1, 1], [B, C, T, H, W].
+        video: Latents, or pixels in [-1, 1], [B, C, T, H, W]; float32 once they are on their device.
         text: Encoded captions, or None for a learner that reads no text.
         index: Position of each sample in the run's global stream, int64 [B]; the key of its random draws.
 
@@ -75,9 +75,9 @@ class Batch:
     index: Index
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on another device."""
+        """The same batch on another device, in single precision: it travels as it is stored, in half of the bytes."""
         text = None if self.text is None else self.text.to(device)
-        return Batch(self.video.to(device), text, self.index.to(device))
+        return Batch(self.video.to(device).float(), text, self.index.to(device))
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ class Learner(nn.Module, ABC):
     """Anything the loop can train: a generator, a codec, a captioner, a video encoder."""
 
     reads_text: ClassVar[bool] = True
+    # Whether it learns clips of other shapes than that of its space as well.
+    any_shape: ClassVar[bool] = False
 
     @abstractmethod
     def players(self) -> Mapping[str, Player]:

@@ -73,6 +73,7 @@ class CausalVAE(Codec, Learner):
 
     trainable = True
     reads_text = False
+    any_shape = True
     causal = True
     shift: Tensor
     scale: Tensor

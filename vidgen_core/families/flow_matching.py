@@ -73,6 +73,7 @@ class FlowMatching(Family):
     """One player, one network, one velocity."""
 
     has_denoiser = True
+    any_shape = True
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
