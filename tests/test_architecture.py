@@ -16,9 +16,9 @@ MAY_IMPORT = {
     "vidgen_core": {"vidgen_core"},
 }
 LAYERS = [
-    {"shapes", "clip", "chance", "errors", "frozen", "digests", "discovery", "scene", "sampling"},
-    {"interfaces", "paths", "layers", "weights"},
-    {"networks", "objectives", "samplers", "guidance", "codecs", "encoders"},
+    {"shapes", "clip", "chance", "errors", "frozen", "digests", "discovery", "scene", "sampling", "betas"},
+    {"interfaces", "paths", "predictions", "layers", "weights"},
+    {"networks", "objectives", "samplers", "guidance", "known", "codecs", "encoders"},
     {"families"},
     {"training", "evaluation", "applications"},
     {"registry"},

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vidgen_core.chance import Chance
 from vidgen_core.frozen import Frozen
+from vidgen_core.sampling import Guidance
 from vidgen_core.shapes import Clips, Context, ContextMask, Index, Latents, Video
 
 __all__ = ["Ask", "Batch", "Codec", "Family", "Frozen", "Learner", "Player", "Space", "Text", "TextEncoder"]
@@ -54,6 +55,10 @@ class Text:
         """The same text with whole prompts emptied where `keep` [B] is False."""
         return replace(self, mask=self.mask & keep[:, None])
 
+    def beside(self, other: "Text") -> "Text":
+        """One batch of this text and then another."""
+        return Text(torch.cat([self.tokens, other.tokens]), torch.cat([self.mask, other.mask]))
+
     def empty(self) -> "Text":
         """The unconditional text of the same shape: no token is real."""
         return replace(self, mask=torch.zeros_like(self.mask))
@@ -91,6 +96,8 @@ class Ask:
         steps: Solver steps; families that need none ignore it.
         sampler: Name of a file in `vidgen_core/samplers`.
         guidance: Classifier-free guidance scale; 1 is none.
+        guiding: Variant of the guidance.
+        negative: What to lead away from, encoded like `text`; the empty prompt if None.
         known: Values of given elements [B, C, T, H, W], with `known_mask` [B, 1, T, H, W], True = given, keep.
         scalars: Further conditions by name, float [B] each.
 
@@ -102,6 +109,8 @@ class Ask:
     steps: int = 20
     sampler: str = "heun"
     guidance: float = 1.0
+    guiding: Guidance = Guidance()
+    negative: Text | None = None
     known: Latents | None = None
     known_mask: Tensor | None = None
     scalars: Mapping[str, Tensor] | None = None
@@ -152,6 +161,7 @@ class Family(Learner):
     has_likelihood: ClassVar[bool] = False
     has_encoder: ClassVar[bool] = False
     has_denoiser: ClassVar[bool] = False
+    has_guidance: ClassVar[bool] = True
     accepts_known: ClassVar[bool] = False
 
     @abstractmethod

@@ -1,19 +1,33 @@
-"""Noise paths: how data becomes noise, and how one network output is read as another.
+"""Noise paths: how data becomes noise.
 
 `x_t = alpha(t) x0 + sigma(t) eps` with t = 0 at data and t = 1 at noise; the velocity is dx_t/dt.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["Path", "RectifiedFlow", "expand_times", "shift_times"]
+from vidgen_core import betas
+
+__all__ = [
+    "Path",
+    "RectifiedFlow",
+    "Trigonometric",
+    "VarianceExploding",
+    "VariancePreserving",
+    "expand_times",
+    "shift_times",
+]
 
 
 class Path(ABC):
     """Coefficients of a noise path as pure functions of time, any broadcastable shape."""
+
+    #: Standard deviation from which a sampler starts at t = 1.
+    prior_std: float = 1.0
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
@@ -30,6 +44,14 @@ class Path(ABC):
     @abstractmethod
     def sigma_rate(self, t: Tensor) -> Tensor:
         """D sigma / dt."""
+
+    def half_logsnr(self, t: Tensor) -> Tensor:
+        """Lambda = log(alpha / sigma): infinite at data, and minus infinity where nothing is left of the data."""
+        return self.alpha(t).log() - self.sigma(t).log()
+
+    def grid(self, steps: int) -> Tensor:
+        """Times [steps + 1] from 1 to 0 at which a sampler of so many steps stands, float64."""
+        return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
 
     def mix(self, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """x_t for times that broadcast against the data."""
@@ -74,6 +96,130 @@ class RectifiedFlow(Path):
     def sigma_rate(self, t: Tensor) -> Tensor:
         """1."""
         return torch.ones_like(t)
+
+
+@dataclass(frozen=True)
+class Trigonometric(Path):
+    """A quarter circle: alpha = cos(pi t / 2), sigma = sin(pi t / 2). Ma et al. 2024 (arXiv:2401.08740)."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """Cos(pi t / 2)."""
+        return torch.cos(t * (torch.pi / 2))
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Sin(pi t / 2)."""
+        return torch.sin(t * (torch.pi / 2))
+
+    def alpha_rate(self, t: Tensor) -> Tensor:
+        """-pi/2 sin(pi t / 2)."""
+        return -torch.pi / 2 * self.sigma(t)
+
+    def sigma_rate(self, t: Tensor) -> Tensor:
+        """pi/2 cos(pi t / 2)."""
+        return torch.pi / 2 * self.alpha(t)
+
+
+@dataclass(frozen=True)
+class VarianceExploding(Path):
+    """Data under growing noise: alpha = 1, sigma = largest * t. Karras et al. 2022 (arXiv:2206.00364), table 1, "ours".
+
+    Time is proportional to sigma, so a straight step in time is one in sigma.
+
+    Args:
+        smallest, largest: Noise levels between which a sampler walks; its last step goes from `smallest` to 0.
+        rho: Bend of the walk: 1 is even, more spends more steps near `smallest` (eq. 5).
+
+    """
+
+    smallest: float = 0.002
+    largest: float = 80.0
+    rho: float = 7.0
+
+    @property
+    def prior_std(self) -> float:  # type: ignore[override]
+        """The largest level."""
+        return self.largest
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """1."""
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Largest * t."""
+        return self.largest * t
+
+    def alpha_rate(self, t: Tensor) -> Tensor:
+        """0."""
+        return torch.zeros_like(t)
+
+    def sigma_rate(self, t: Tensor) -> Tensor:
+        """Largest."""
+        return torch.full_like(t, self.largest)
+
+    def grid(self, steps: int) -> Tensor:
+        """Levels evenly spaced in sigma^(1/rho) from largest to smallest, then 0 (eq. 5), over the largest."""
+        first, last = self.largest ** (1 / self.rho), self.smallest ** (1 / self.rho)
+        levels = torch.linspace(first, last, steps, dtype=torch.float64) ** self.rho / self.largest
+        return torch.cat([levels, levels.new_zeros(1)])
+
+
+class VariancePreserving(Path):
+    """Discrete diffusion, alpha^2 + sigma^2 = 1; level i stands at t = i / levels. Ho et al. 2020 (arXiv:2006.11239).
+
+    Between two levels alpha goes along a straight line, so every time has a place on the path.
+
+    Args:
+        schedule: Variances beta_1 ... beta_levels added at each level, float64 [levels]; see `betas`.
+
+    """
+
+    def __init__(self, schedule: Tensor) -> None:
+        kept = torch.cumprod(1 - schedule.double(), 0).sqrt()
+        self._alphas = torch.cat([kept.new_ones(1), kept])
+
+    @classmethod
+    def named(cls, name: str) -> "VariancePreserving":
+        """The path of `betas.linear`, `betas.scaled_linear`, `betas.cosine` ... with 1000 levels."""
+        schedule: Callable[[], Tensor] = getattr(betas, name)
+        return cls(schedule())
+
+    @property
+    def levels(self) -> int:
+        """Number of noise levels."""
+        return len(self._alphas) - 1
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """Square root of the share of the data's variance that is left."""
+        return self._alpha(t)[0].to(t.dtype)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """sqrt(1 - alpha^2)."""
+        alpha, _ = self._alpha(t)
+        return ((1 - alpha) * (1 + alpha)).sqrt().to(t.dtype)
+
+    def alpha_rate(self, t: Tensor) -> Tensor:
+        """Slope of the line between two levels."""
+        return self._alpha(t)[1].to(t.dtype)
+
+    def sigma_rate(self, t: Tensor) -> Tensor:
+        """-alpha alpha' / sigma; infinite at t = 0."""
+        alpha, slope = self._alpha(t)
+        return (-alpha * slope / ((1 - alpha) * (1 + alpha)).sqrt()).to(t.dtype)
+
+    def grid(self, steps: int) -> Tensor:
+        """Every (levels / steps)-th level from the last one down ("trailing"), rounded to levels, then 0.
+
+        Lin et al. 2023 (arXiv:2305.08891), section 3.3.
+        """
+        return torch.linspace(self.levels, 0, steps + 1, dtype=torch.float64).round() / self.levels
+
+    def _alpha(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Alpha and its slope at times, float64."""
+        place = t.double() * self.levels
+        below = place.floor().clamp(0, self.levels - 1).long()
+        table = self._alphas.to(t.device)
+        slope = table[below + 1] - table[below]
+        return table[below] + (place - below) * slope, slope * self.levels
 
 
 def shift_times(t: Tensor, shift: float) -> Tensor:

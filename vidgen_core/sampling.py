@@ -1,13 +1,49 @@
 """How samples are drawn: a value of the recipe and of a model's card, which imports nothing heavy."""
 
+from typing import Literal
+
+from pydantic import Field
+
 from vidgen_core.frozen import Frozen
 
-__all__ = ["Sampling"]
+__all__ = ["Guidance", "Sampling"]
+
+
+class Guidance(Frozen):
+    """How a sample is led toward its prompt, beside how far.
+
+    Args:
+        variant: "plain" classifier-free guidance; "projected" leaves out of the difference what is parallel to the
+            output for the prompt (APG); "zero_star" scales the output for the empty prompt first (CFG-Zero*).
+        parallel: Share of the parallel part that "projected" keeps.
+        longest: Largest norm of the difference in "projected"; None is any.
+        rescale: Share of the output whose deviation is set to that of the output for the prompt.
+        start, stop: Noise times between which there is guidance; outside, the prompt alone answers.
+        last_scale: Scale at the last frame, where the scale goes along a line from the first one; None is constant.
+
+    """
+
+    variant: Literal["plain", "projected", "zero_star"] = "plain"
+    parallel: float = Field(0.0, ge=0, le=1)
+    longest: float | None = Field(None, gt=0)
+    rescale: float = Field(0.0, ge=0, le=1)
+    start: float = Field(1.0, ge=0, le=1)
+    stop: float = Field(0.0, ge=0, le=1)
+    last_scale: float | None = None
 
 
 class Sampling(Frozen):
-    """How samples are drawn when nothing else is said."""
+    """How samples are drawn when nothing else is said.
+
+    Args:
+        sampler: File of `vidgen_core/samplers`.
+        steps: Solver steps.
+        guidance: Scale of classifier-free guidance; 1 is none.
+        guiding: Its variant.
+
+    """
 
     sampler: str = "heun"
-    steps: int = 16
+    steps: int = Field(16, gt=0)
     guidance: float = 2.0
+    guiding: Guidance = Guidance()

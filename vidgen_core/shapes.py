@@ -8,7 +8,7 @@ noise time is 0 at data and 1 at noise.
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-__all__ = ["Clips", "Context", "ContextMask", "Index", "Latents", "Times", "Video"]
+__all__ = ["Clips", "Context", "ContextMask", "Index", "Latents", "PerSample", "Times", "Video"]
 
 Clips = UInt8[Tensor, "batch frames height width 3"]
 Video = Float[Tensor, "batch 3 frames height width"]
@@ -17,3 +17,4 @@ Times = Float[Tensor, "batch"] | Float[Tensor, "batch frames"]
 Context = Float[Tensor, "batch tokens dim"]
 ContextMask = Bool[Tensor, "batch tokens"]
 Index = Int64[Tensor, "batch"]
+PerSample = Float[Tensor, "batch"]

@@ -123,6 +123,7 @@ class Generator:
                     steps=chosen.steps,
                     sampler=chosen.sampler,
                     guidance=chosen.guidance,
+                    guiding=chosen.guiding,
                 )
                 latents = self.family.generate(ask, Chance(seed).within("generate"))
                 made.append(to_clips(self.codec.decode(latents)).numpy())

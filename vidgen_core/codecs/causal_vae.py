@@ -23,6 +23,7 @@ from vidgen_core.interfaces import Batch, Codec, Frozen, Learner, Player
 from vidgen_core.layers.causal import ResidualBlock, SpaceConv, SpaceUpsample, TimeConv, TimeUpsample
 from vidgen_core.layers.cosines import cosine_basis
 from vidgen_core.layers.patches import patchify, unpatchify
+from vidgen_core.layers.zeroed import zeroed
 from vidgen_core.objectives.flow_matching import per_sample_mean
 from vidgen_core.shapes import Latents, Video
 
@@ -180,7 +181,7 @@ def _encoder_layers(config: Config, values: int) -> list[nn.Module]:
             layers.append(SpaceConv(width, widths[level + 1], stride=2 if level < config.space_levels else 1))
             if level < config.time_levels:
                 layers.append(TimeConv(widths[level + 1], widths[level + 1], stride=2))
-    return [*layers, _zeroed(SpaceConv(widths[-1], 2 * config.channels))]
+    return [*layers, zeroed(SpaceConv(widths[-1], 2 * config.channels))]
 
 
 def _decoder_layers(config: Config, values: int) -> list[nn.Module]:
@@ -194,10 +195,4 @@ def _decoder_layers(config: Config, values: int) -> list[nn.Module]:
             if level - 1 < config.space_levels:
                 layers.append(SpaceUpsample())
             layers.append(SpaceConv(widths[level], widths[level - 1]))
-    return [*layers, _zeroed(SpaceConv(widths[0], values))]
-
-
-def _zeroed(layer: SpaceConv) -> SpaceConv:
-    for values in layer.parameters():
-        nn.init.zeros_(values)
-    return layer
+    return [*layers, zeroed(SpaceConv(widths[0], values))]

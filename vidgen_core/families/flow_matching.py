@@ -18,6 +18,7 @@ from vidgen_core.interfaces import Ask, Batch, Family, Frozen, Player, Space, Te
 from vidgen_core.networks import factorized_dit
 from vidgen_core.objectives.flow_matching import logit_normal_times, per_sample_mean
 from vidgen_core.paths import RectifiedFlow, expand_times, shift_times
+from vidgen_core.predictions import Prediction, read
 from vidgen_core.shapes import Latents, Times
 
 __all__ = ["Config", "FlowMatching"]
@@ -118,10 +119,14 @@ class FlowMatching(Family):
         """Integrate from noise to data along shifted, evenly spaced times."""
         sampler = discovery.load("vidgen_core.samplers", ask.sampler)
         noise = chance.normal("sample", ask.index, ask.shape)
-        steps = torch.linspace(1.0, 0.0, ask.steps + 1, device=noise.device)
-        follow = guided(self.velocity, ask.text, scale=ask.guidance)
+        follow = guided(self.velocity, ask.text, scale=ask.guidance, negative=ask.negative, how=ask.guiding)
+
+        def denoise(x: Latents, t: Tensor) -> Prediction:
+            return read("velocity", follow(x, t.to(x.dtype).expand(len(x))), path=self.path, x=x, t=t)
+
+        times = shift_times(self.path.grid(ask.steps), self.config.time_shift)
         return sampler.integrate(
-            lambda x, t: follow(x, t.expand(len(x))), noise, shift_times(steps, self.config.time_shift)
+            denoise, noise, times, lambda step: chance.within("step", step).normal("sample", ask.index, ask.shape)
         )
 
     def _velocity_error(self, data: Latents, t: Tensor, text: Text | None, chance: Chance, index: Tensor) -> Tensor:

@@ -7,7 +7,21 @@ from torch.nn import functional as F
 
 from vidgen_core.layers.norms import RMSNorm
 
-__all__ = ["CrossAttention", "SelfAttention"]
+__all__ = ["CrossAttention", "Past", "SelfAttention"]
+
+
+class Past:
+    """Keys and values of the tokens that came before, so that new tokens attend to them without computing them anew."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[Tensor, Tensor] | None = None
+
+    def extended(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """All keys and values [B, heads, tokens, dim] with these at the end; they are kept."""
+        if self._kept is not None:
+            key, value = torch.cat([self._kept[0], key], dim=2), torch.cat([self._kept[1], value], dim=2)
+        self._kept = (key, value)
+        return key, value
 
 
 class SelfAttention(nn.Module):
@@ -23,10 +37,15 @@ class SelfAttention(nn.Module):
         self.key_norm = RMSNorm(dim // heads)
         self.to_out = nn.Linear(dim, dim)
 
-    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
-        """Every token attends to every token."""
+    def forward(
+        self, x: Float[Tensor, "batch tokens dim"], *, causal: bool = False, past: Past | None = None
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Every token attends to every token; to none after it where `causal`; and to all of the `past`."""
         q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        out = _attend(self.query_norm(q), self.key_norm(k), v)
+        q, k = self.query_norm(q), self.key_norm(k)
+        if past is not None:
+            k, v = past.extended(k, v)
+        out = _attend(q, k, v, causal=causal)
         return self.to_out(out.transpose(1, 2).flatten(2))
 
 
@@ -61,9 +80,11 @@ class CrossAttention(nn.Module):
         return self.to_out(out.transpose(1, 2).flatten(2))
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
     """Softmax attention; on a CPU in float32, whose backward pass is three times faster than that of bfloat16 there."""
     if query.device.type != "cpu":
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
     with torch.autocast("cpu", enabled=False):
-        return F.scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=mask).to(value.dtype)
+        query, key = query.float(), key.float()
+        out = F.scaled_dot_product_attention(query, key, value.float(), attn_mask=mask, is_causal=causal)
+        return out.to(value.dtype)

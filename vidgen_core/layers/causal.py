@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidgen_core.layers.norms import RMSNorm
+from vidgen_core.layers.zeroed import zeroed
 
 __all__ = ["ResidualBlock", "SpaceConv", "SpaceUpsample", "TimeConv", "TimeUpsample"]
 
@@ -87,9 +88,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.space = nn.Sequential(RMSNorm(channels), SpaceConv(channels, channels), nn.SiLU())
         self.time = nn.Sequential(RMSNorm(channels), TimeConv(channels, channels), nn.SiLU())
-        self.to_out = nn.Linear(channels, channels)
-        nn.init.zeros_(self.to_out.weight)
-        nn.init.zeros_(self.to_out.bias)
+        self.to_out = zeroed(nn.Linear(channels, channels))
 
     def forward(self, x: Features) -> Features:
         """[B, T, H, W, C], shape kept."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from vidgen_core.layers.causal import SpaceConv
 from vidgen_core.layers.norms import RMSNorm
+from vidgen_core.layers.zeroed import zeroed
 
 __all__ = ["ConvHead", "ConvStem"]
 
@@ -27,10 +28,8 @@ class ConditionedBlock(nn.Module):
         self.norm_in = RMSNorm(channels)
         self.conv_in = SpaceConv(channels, channels)
         self.norm_between = RMSNorm(channels, elementwise_affine=False)
-        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(condition_dim, 2 * channels))
-        self.conv_out = SpaceConv(channels, channels)
-        for values in (*self.modulation.parameters(), *self.conv_out.parameters()):
-            nn.init.zeros_(values)
+        self.modulation = zeroed(nn.Sequential(nn.SiLU(), nn.Linear(condition_dim, 2 * channels)))
+        self.conv_out = zeroed(SpaceConv(channels, channels))
 
     def forward(self, x: Features, condition: Condition) -> Features:
         """One condition a frame; shape kept."""
@@ -63,10 +62,8 @@ class ConvHead(nn.Module):
         super().__init__()
         self.join = SpaceConv(2 * channels, channels)
         self.block = ConditionedBlock(channels, condition_dim)
-        self.conv_out = SpaceConv(channels, out_channels)
-        self.input_share = nn.Sequential(nn.SiLU(), nn.Linear(condition_dim, out_channels))
-        for values in (*self.conv_out.parameters(), *self.input_share.parameters()):
-            nn.init.zeros_(values)
+        self.conv_out = zeroed(SpaceConv(channels, out_channels))
+        self.input_share = zeroed(nn.Sequential(nn.SiLU(), nn.Linear(condition_dim, out_channels)))
 
     def forward(
         self,

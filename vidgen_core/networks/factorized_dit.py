@@ -17,6 +17,7 @@ from vidgen_core.layers.attention import CrossAttention, SelfAttention
 from vidgen_core.layers.embeddings import TimeEmbedding, sinusoids, space_time_positions
 from vidgen_core.layers.patches import patchify, unpatchify
 from vidgen_core.layers.stem import ConvHead, ConvStem
+from vidgen_core.layers.zeroed import zeroed
 from vidgen_core.shapes import Latents, Times
 
 __all__ = ["Config", "FactorizedDiT"]
@@ -66,7 +67,7 @@ class Block(nn.Module):
         self.norm_text = nn.LayerNorm(dim, elementwise_affine=False)
         self.norm_mlp = nn.LayerNorm(dim, elementwise_affine=False)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, dim))
-        self.modulation = nn.Sequential(nn.SiLU(), _zeroed(nn.Linear(dim, 6 * dim)))
+        self.modulation = nn.Sequential(nn.SiLU(), zeroed(nn.Linear(dim, 6 * dim)))
 
     def forward(
         self,
@@ -103,12 +104,12 @@ class FactorizedDiT(nn.Module):
         self.space_blocks = nn.ModuleList(Block(config, text=space.text_dim > 0) for _ in range(config.depth))
         self.time_blocks = nn.ModuleList(Block(config, text=False) for _ in range(config.depth))
         self.norm_out = nn.LayerNorm(config.dim, elementwise_affine=False)
-        self.modulation_out = nn.Sequential(nn.SiLU(), _zeroed(nn.Linear(config.dim, 2 * config.dim)))
+        self.modulation_out = nn.Sequential(nn.SiLU(), zeroed(nn.Linear(config.dim, 2 * config.dim)))
         self.stem = ConvStem(space.channels, channels, config.dim) if config.stem_channels else None
         self.head = ConvHead(channels, space.channels, config.dim) if config.stem_channels else None
         self.to_out = nn.Linear(config.dim, values)
         if self.head is None:
-            _zeroed(self.to_out)
+            zeroed(self.to_out)
 
     def forward(self, x: Latents, t: Times, text: Text | None) -> Latents:
         """Prediction for noisy `x` at time `t`, one time a sample or one a latent frame."""
@@ -165,9 +166,3 @@ class FactorizedDiT(nn.Module):
         tokens = tokens.reshape(batch, frames, height, width, -1)
         shift, scale = self.modulation_out(condition)[:, :, None, None].chunk(2, dim=-1)
         return self.to_out(self.norm_out(tokens) * (1 + scale) + shift)
-
-
-def _zeroed(layer: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

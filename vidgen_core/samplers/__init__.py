@@ -1,1 +1,1 @@
-"""Solvers by name: they take a velocity and noise, and know no network."""
+"""Solvers by name: `integrate(denoise, start, times, draw)` goes from noise to data, and knows no network."""

@@ -68,7 +68,7 @@ def test_the_prompt_and_the_guidance_change_the_output(family):
     red, blue = ENCODER.encode(["a red square moves left"]), ENCODER.encode(["a blue circle moves up"])
     plain = family.generate(ask(red), Chance(0))
     assert not torch.allclose(plain, family.generate(ask(blue), Chance(0)))
-    assert not torch.allclose(plain, family.generate(ask(red, guidance=3.0), Chance(0)))
+    assert family.has_guidance != torch.allclose(plain, family.generate(ask(red, guidance=3.0), Chance(0)))
     assert plain.shape == (1, *SPACE.shape)
 
 

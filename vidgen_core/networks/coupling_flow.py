@@ -1,0 +1,98 @@
+"""A flow of coupling layers on space-time patches. Kingma and Dhariwal 2018, "Glow" (arXiv:1807.03039), one scale."""
+
+import math
+from typing import Literal, cast
+
+from torch import Tensor, nn
+
+from vidgen_core.interfaces import Frozen, Space, Text
+from vidgen_core.layers.couplings import AffineCoupling, ChannelMix, ChannelScale
+from vidgen_core.layers.patches import patchify, unpatchify
+from vidgen_core.shapes import Latents, PerSample
+
+__all__ = ["Config", "CouplingFlow"]
+
+
+class Config(Frozen):
+    """Sizes of the flow.
+
+    Args:
+        kind: Names this network among those of the family.
+        steps: Steps of scaling, mixing and coupling.
+        hidden: Channels inside a coupling.
+        patch_frames, patch_px: Extent of what is folded into channels.
+
+    """
+
+    kind: Literal["coupling"] = "coupling"
+    steps: int = 8
+    hidden: int = 96
+    patch_frames: int = 1
+    patch_px: int = 2
+
+    @property
+    def patch(self) -> tuple[int, int, int]:
+        """(frames, height, width) that are folded into channels."""
+        return (self.patch_frames, self.patch_px, self.patch_px)
+
+    def build(self, space: Space) -> "CouplingFlow":
+        """The network for samples and text of one space."""
+        return CouplingFlow(self, space)
+
+
+class FlowStep(nn.Module):
+    """Scale, mix and couple channels."""
+
+    def __init__(self, channels: int, hidden: int, condition: int) -> None:
+        super().__init__()
+        self.scale = ChannelScale(channels)
+        self.mix = ChannelMix(channels)
+        self.coupling = AffineCoupling(channels, hidden, condition)
+
+    def forward(self, x: Latents, condition: Tensor | None) -> tuple[Latents, PerSample]:
+        """The step, and its log determinant."""
+        x, scaled = self.scale(x)
+        x, mixed = self.mix(x)
+        x, coupled = self.coupling(x, condition)
+        return x, scaled + mixed + coupled
+
+    def inverse(self, z: Latents, condition: Tensor | None) -> Latents:
+        """The x of a z."""
+        return self.scale.inverse(self.mix.inverse(self.coupling.inverse(z, condition)))
+
+
+class CouplingFlow(nn.Module):
+    """Video [B, C, T, H, W] to noise of the same shape and back, both in one pass."""
+
+    def __init__(self, config: Config, space: Space) -> None:
+        super().__init__()
+        self.config = config
+        channels = space.channels * math.prod(config.patch)
+        self.steps = nn.ModuleList(FlowStep(channels, config.hidden, space.text_dim) for _ in range(config.steps))
+
+    def forward(self, video: Latents, text: Text | None) -> tuple[Latents, PerSample]:
+        """Noise, and the log determinant of the Jacobian."""
+        x, said = self._folded(video), _said(text)
+        log_volume = x.new_zeros(len(x))
+        for step in self.steps:
+            x, added = step(x, said)
+            log_volume = log_volume + added
+        return self._unfolded(x), log_volume
+
+    def inverse(self, noise: Latents, text: Text | None) -> Latents:
+        """Video of noise."""
+        x, said = self._folded(noise), _said(text)
+        for number in reversed(range(len(self.steps))):
+            x = cast(FlowStep, self.steps[number]).inverse(x, said)
+        return self._unfolded(x)
+
+    def _folded(self, video: Latents) -> Latents:
+        return patchify(video, self.config.patch).permute(0, 4, 1, 2, 3)
+
+    def _unfolded(self, x: Latents) -> Latents:
+        return unpatchify(x.permute(0, 2, 3, 4, 1), self.config.patch)
+
+
+def _said(text: Text | None) -> Tensor | None:
+    """The sum of a prompt's words, [B, text_dim]."""
+    return None if text is None else (text.tokens * text.mask[..., None]).sum(1)

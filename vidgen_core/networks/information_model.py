@@ -1,0 +1,111 @@
+"""A transformer autoencoder whose decoder draws a video from its text and from what the text does not say.
+
+The encoder, the "information model", reads video and text with a few learned queries; their outputs are a diagonal
+Gaussian over M latent vectors. The decoder reads latents and text at each place of the video.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vidgen_core.interfaces import Frozen, Space, Text
+from vidgen_core.layers.embeddings import space_time_positions
+from vidgen_core.layers.patches import patchify, unpatchify
+from vidgen_core.layers.transformer import TransformerBlock
+from vidgen_core.layers.words import Words
+from vidgen_core.shapes import Latents
+
+__all__ = ["Config", "InformationModel"]
+
+_LOG_VARIANCE_RANGE = (-30.0, 20.0)
+_FIRST_LOG_VARIANCE = -4.0
+
+
+class Config(Frozen):
+    """Sizes of encoder and decoder.
+
+    Args:
+        dim: Width of a token.
+        encoder_depth, decoder_depth: Blocks of each.
+        heads: Attention heads.
+        patch_frames, patch_px: Extent of one token.
+        codes: Number M of latent vectors.
+        code_dim: Width of each.
+
+    """
+
+    dim: int = 128
+    encoder_depth: int = 4
+    decoder_depth: int = 4
+    heads: int = 4
+    patch_frames: int = 1
+    patch_px: int = 2
+    codes: int = 8
+    code_dim: int = 16
+
+    @property
+    def patch(self) -> tuple[int, int, int]:
+        """(frames, height, width) of one token."""
+        return (self.patch_frames, self.patch_px, self.patch_px)
+
+    def build(self, space: Space) -> "InformationModel":
+        """The networks for samples and text of one space."""
+        return InformationModel(self, space)
+
+
+class InformationModel(nn.Module):
+    """Encoder, decoder and the prior that the text gives."""
+
+    positions: Tensor
+
+    def __init__(self, config: Config, space: Space) -> None:
+        super().__init__()
+        self.config = config
+        self.grid = (
+            space.frames // config.patch_frames,
+            space.height // config.patch_px,
+            space.width // config.patch_px,
+        )
+        values = space.channels * math.prod(config.patch)
+        dim, heads, reads = config.dim, config.heads, space.text_dim > 0
+        self.register_buffer("positions", space_time_positions(*self.grid, dim).flatten(0, 2), persistent=False)
+        self.words = Words(space.text_dim, dim) if reads else None
+        self.embed = nn.Linear(values, dim)
+        self.queries = nn.Parameter(torch.randn(config.codes, dim) * 0.5)
+        self.encoder = nn.ModuleList(TransformerBlock(dim, heads, context=reads) for _ in range(config.encoder_depth))
+        posterior = nn.Linear(dim, 2 * config.code_dim)
+        with torch.no_grad():
+            # Codes begin nearly without noise: a decoder that first meets noise learns not to listen.
+            posterior.bias[config.code_dim :] += _FIRST_LOG_VARIANCE
+        self.to_posterior = nn.Sequential(nn.LayerNorm(dim), posterior)
+        self.from_codes = nn.Linear(config.code_dim, dim)
+        self.code_places = nn.Parameter(torch.randn(config.codes, dim) * 0.5)
+        self.decoder = nn.ModuleList(TransformerBlock(dim, heads, context=reads) for _ in range(config.decoder_depth))
+        self.to_out = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, values))
+
+    def encode(
+        self, video: Latents, text: Text | None
+    ) -> tuple[Float[Tensor, "batch codes code_dim"], Float[Tensor, "batch codes code_dim"]]:
+        """Mean and log variance of what the text leaves open."""
+        tokens = self.embed(patchify(video, self.config.patch).flatten(1, 3)) + self.positions
+        tokens = torch.cat([self.queries.expand(len(video), -1, -1), tokens], dim=1)
+        context = self._context(text)
+        for block in self.encoder:
+            tokens = block(tokens, context)
+        mean, log_variance = self.to_posterior(tokens[:, : self.config.codes]).chunk(2, dim=-1)
+        return mean, log_variance.clamp(*_LOG_VARIANCE_RANGE)
+
+    def decode(self, codes: Float[Tensor, "batch codes code_dim"], text: Text | None) -> Latents:
+        """The mean video for codes and text."""
+        entries = self.from_codes(codes) + self.code_places
+        tokens = torch.cat([entries, self.positions.expand(len(codes), -1, -1)], dim=1)
+        context = self._context(text)
+        for block in self.decoder:
+            tokens = block(tokens, context)
+        values = self.to_out(tokens[:, self.config.codes :])
+        return unpatchify(values.unflatten(1, self.grid), self.config.patch)
+
+    def _context(self, text: Text | None) -> tuple[Tensor, Tensor] | None:
+        return None if self.words is None or text is None else self.words(text)
