@@ -170,8 +170,12 @@ class Family(Learner):
 
 
 class Codec(nn.Module, ABC):
-    """Video to latents and back. `<module>.Config.build()` makes one; a trainable codec is a Learner as well."""
+    """Video to latents and back. `<module>.Config.build()` makes one; a trainable codec is a Learner as well.
 
+    `config` builds it again, without its weights: what was opened from a path is then as good as our own.
+    """
+
+    config: Frozen
     channels: int
     time_stride: int
     space_stride: int

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidgen_core.chance import Chance
-from vidgen_core.errors import VidgenError
+from vidgen_core.codecs._strides import strided_shape
 from vidgen_core.interfaces import Batch, Codec, Frozen, Learner, Player
 from vidgen_core.layers.causal import Chain, Past, ResidualBlock, SpaceConv, SpaceUpsample, TimeConv, TimeUpsample
 from vidgen_core.layers.cosines import cosine_basis
@@ -80,6 +80,7 @@ class CausalVAE(Codec, Learner):
     # Latent frames and latent places a side that are worked on at once; the results do not depend on them.
     chunk_latents = 8
     tile_latents = 64
+    config: Config
     shift: Tensor
     scale: Tensor
 
@@ -103,22 +104,7 @@ class CausalVAE(Codec, Learner):
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(channels, frames, height, width) of a clip's latents."""
-        for what, size, rest in (("frames", frames - 1, self.time_stride), ("height", height, self.space_stride),
-                                 ("width", width, self.space_stride)):  # fmt: skip
-            if size % rest:
-                fits = f"1 + a multiple of {rest}" if what == "frames" else f"a multiple of {rest}"
-                raise VidgenError(
-                    f"This codec cannot code clips of {frames} frames at {width}x{height}",
-                    got={"frames": frames, "height": height, "width": width}[what],
-                    allowed=f"{what} of {fits}",
-                    move=f"Set data.{what} to {size // rest * rest + (what == 'frames')}",
-                )
-        return (
-            self.channels,
-            1 + (frames - 1) // self.time_stride,
-            height // self.space_stride,
-            width // self.space_stride,
-        )
+        return strided_shape(self, frames, height, width)
 
     def encode(self, video: Video) -> Latents:
         """The mean of the posterior, normalized by the stored statistics; video of any length and size.
