@@ -41,6 +41,7 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
         space=job.space,
         text=recipe.text.name,
         text_config=recipe.text.config(),
+        text_digest=open_encoder(recipe.text.name, recipe.text.config()).digest,
         frame_rate=recipe.data.frame_rate,
         sampling=recipe.sampling,
         facts={"release": facts["release"], "recipe": recipe.name, "job": fitted.job},
