@@ -31,6 +31,7 @@ __all__ = [
     "TensorColumn",
     "damaged",
     "footer_of",
+    "read_rows",
     "stored_in",
     "to_column",
     "to_table",
@@ -101,6 +102,20 @@ def footer_of(file: Path) -> pq.FileMetaData:
     """
     try:
         return pq.read_metadata(file)
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(file, str(error)) from error
+
+
+def read_rows(file: Path, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a file.
+
+    Raises:
+        VidgenError: The file is missing or damaged; the message names it.
+
+    """
+    try:
+        with pq.ParquetFile(file) as opened:
+            return opened.read(columns=list(columns))
     except (OSError, pa.ArrowException) as error:
         raise damaged(file, str(error)) from error
 

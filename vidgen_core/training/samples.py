@@ -8,7 +8,6 @@ from typing import cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,7 +15,7 @@ from torch import Tensor
 from vidgen_core.clip import decode_clips
 from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import Batch, Text
-from vidgen_core.training.columns import BytesColumn, Stored, TensorColumn, damaged, stored_in
+from vidgen_core.training.columns import BytesColumn, Stored, TensorColumn, damaged, read_rows, stored_in
 from vidgen_core.training.job import Data
 
 __all__ = ["Samples", "Shape"]
@@ -189,11 +188,6 @@ def _listed(files: Sequence[Path]) -> Iterator[tuple[str, str, int]]:
 
 
 def _read(files: Sequence[Path], columns: list[str]) -> pa.Table:
-    tables = []
-    for file in files:
-        try:
-            tables.append(pq.ParquetFile(file).read(columns=columns))
-        except (OSError, pa.ArrowException) as error:
-            raise damaged(file, str(error)) from error
+    tables = [read_rows(file, columns) for file in files]
     empty = pa.table({name: pa.array([], pa.string()) for name in columns})
     return pa.concat_tables(tables, promote_options="permissive") if tables else empty
