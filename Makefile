@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow check bench bench-data bench-train
+.PHONY: setup demo test test-slow check bench bench-data bench-train bench-peers
 setup: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -36,6 +36,14 @@ test-slow: setup
 
 # Measurements; each writes a file under .bench.
 bench: bench-data bench-train
+
+# The loaders that ours is measured against; their pins are not ours.
+bench-peers: .bench/peers/.installed
+
+.bench/peers/.installed:
+	$(PYTHON) -m venv .bench/peers
+	.bench/peers/bin/python -m pip install --quiet mosaicml-streaming litdata webdataset
+	touch $@
 
 bench-data bench-train: setup
 	$(BIN)/python -m tests.bench.$(subst -,_,$@)

@@ -1,4 +1,7 @@
-"""A step of the training engine against a bare PyTorch loop of the same model: `python -m tests.bench.bench_train`."""
+"""A step of the training engine against a bare PyTorch loop of the same model: `python -m tests.bench.bench_train`.
+
+Each module adds its own keys to .bench/train.json: `bench_loader` those of the loader.
+"""
 
 import tempfile
 from collections.abc import Iterator
@@ -8,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from tests.bench import bench_loader
 from tests.bench.interleave import interleave, ratio, report, summary, wall_seconds
 from vidgen_core.chance import Chance
 from vidgen_core.families.flow_matching import Config
@@ -40,7 +44,9 @@ def main() -> None:
             "step_s": {name: summary(values) for name, values in measured.items()},
             "engine_over_bare": ratio(measured, "engine", over="bare"),
         },
+        add=True,
     )
+    bench_loader.main()
 
 
 def _job(folder: Path) -> Job:
