@@ -19,7 +19,7 @@ from data_prep.tables import Part, Tables, ask
 from data_prep.units import Unit, Workshop, write
 from vidgen_core import digests
 
-__all__ = ["cut_all", "reusable", "with_media_keys"]
+__all__ = ["cut_all", "older", "reusable", "with_media_keys"]
 
 
 def with_media_keys(spans: pa.Table) -> pa.Table:
@@ -49,7 +49,7 @@ def cut_all(
     keys |= {source: digests.of_value([keys[source], count], 32) for source, count in tries.items() if source in keys}
     have = shop.tables.committed("clips")
     missing = [source for source, key in keys.items() if key not in have]
-    old = _older(shop.tables, have - set(keys.values())) if missing else {}
+    old = older(shop.tables, "clips", have - set(keys.values())) if missing else {}
     spans = _by_source(kept, missing)
     units = [
         Unit(key, sources[source], spans.get(source, ()), tries=tries.get(source, 0), replaces=old.get(source, ()))
@@ -79,11 +79,11 @@ def _cut_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str
     return {"clips": write(tables, "clips", unit.key, rows)}
 
 
-def _older(tables: Tables, units: set[str]) -> dict[str, tuple[str, ...]]:
-    """Source -> units of its clips."""
+def older(tables: Tables, name: str, units: set[str]) -> dict[str, tuple[str, ...]]:
+    """Source -> which of some units of a table are its own."""
     found: dict[str, tuple[str, ...]] = {}
     for key in sorted(units):
-        ids = tables.part("clips", key, ["source_id"])["source_id"].to_pylist()
+        ids = tables.part(name, key, ["source_id"])["source_id"].to_pylist()
         for source in ids[:1]:
             found[source] = (*found.get(source, ()), key)
     return found

@@ -4,7 +4,7 @@ Nothing is ever sought, so the frames are right for open groups of pictures, edi
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-__all__ = ["Opened", "Undecodable", "as_bytes", "open_source", "take_decoded", "upright"]
+__all__ = ["Opened", "Undecodable", "as_bytes", "demuxed", "open_file", "open_source", "take_decoded", "upright"]
 
 _MOST_DEMUX_ERRORS = 64
 # Counted where decoding happens, so that no pass can forget to; a process works on one unit at a time.
@@ -104,19 +104,28 @@ class Opened:
                 self.bad_packets += 1
 
     def _packets(self) -> Iterator[av.Packet]:
-        """All packets; a reading error is counted and reading goes on behind it, as the ffmpeg program does."""
-        errors = 0
-        while True:
-            try:
-                yield from self.container.demux(self.stream)
+        return demuxed(self.container, self.stream, self._count_bad)
+
+    def _count_bad(self) -> None:
+        self.bad_packets += 1
+
+
+def demuxed(
+    container: av.container.InputContainer, stream: av.stream.Stream, bad: Callable[[], None] = lambda: None
+) -> Iterator[av.Packet]:
+    """All packets of a stream; reading goes on behind an error, as the ffmpeg program does, and `bad` is told of it."""
+    errors = 0
+    while True:
+        try:
+            yield from container.demux(stream)
+            return
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError:
+            bad()
+            errors += 1
+            if errors > _MOST_DEMUX_ERRORS:
                 return
-            except av.error.EOFError:
-                return
-            except av.error.FFmpegError:
-                self.bad_packets += 1
-                errors += 1
-                if errors > _MOST_DEMUX_ERRORS:
-                    return
 
 
 def take_decoded() -> int:
@@ -132,12 +141,7 @@ def open_source(file: Path) -> Opened:
         Undecodable: It is empty, no video, or has no picture.
 
     """
-    if file.stat().st_size == 0:
-        raise Undecodable("empty_file", "The file has no bytes")
-    try:
-        container = av.open(str(file), metadata_errors="replace")
-    except (av.error.FFmpegError, ValueError) as error:
-        raise Undecodable("not_a_video", f"No decoder recognizes the file: {_plain(error)}") from error
+    container = open_file(file)
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
         container.close()
@@ -149,6 +153,21 @@ def open_source(file: Path) -> Opened:
         raise Undecodable("no_decoder", "There is no decoder for its video stream")
     stream.codec_context.thread_count = 1
     return Opened(container, stream)
+
+
+def open_file(file: Path) -> av.container.InputContainer:
+    """Open a file, whatever streams it has.
+
+    Raises:
+        Undecodable: It is empty, or no demuxer recognizes it.
+
+    """
+    if file.stat().st_size == 0:
+        raise Undecodable("empty_file", "The file has no bytes")
+    try:
+        return av.open(str(file), metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise Undecodable("not_a_video", f"No decoder recognizes the file: {_plain(error)}") from error
 
 
 def as_bytes(frame: av.VideoFrame, pixels: str) -> NDArray[np.uint8]:

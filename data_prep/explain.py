@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_prep.audio import AUDIO
 from data_prep.lineage import Named
 from data_prep.prepare import candidates
 from data_prep.select import RULES, Reason, Select, decide
@@ -50,7 +51,7 @@ class ClipStory(Frozen):
         captions: Texts with their origins.
         split: "train" or "held_out"; "" for a clip that is not kept.
         versions: Versions of the stages that scored it.
-        media: The Parquet file with its media, and its digest; empty where it is no clip.
+        media: The Parquet file with its media, its digest, and what is kept of its sound; empty where it is no clip.
 
     """
 
@@ -89,9 +90,11 @@ class SourceStory(Frozen):
 
 def explain_clip(tables: Tables, clip_id: str, settings: DataSettings) -> ClipStory:
     """The story of a clip under some settings; it is in `spans`."""
-    spans, select = candidates(tables, settings)
-    span = spans.filter(pc.equal(spans["clip_id"], clip_id)).to_pylist()[0]
     rejects = _rows(tables, "rejects", "clip_id", clip_id)
+    # What was never captioned could not be matched: it waits, and no rule has dropped it.
+    silent = bool(rejects) and rejects[0]["stage"] == "caption"
+    spans, select = candidates(tables, settings, wait=silent)
+    span = spans.filter(pc.equal(spans["clip_id"], clip_id)).to_pylist()[0]
     said = [(row["caption"], row["origin"]) for name in ("captions", "generated_captions")
             for row in _rows(tables, name, "clip_id", clip_id)]  # fmt: skip
     beside = [(span["caption"], span["caption_origin"])] if span["caption"] else []
@@ -177,4 +180,8 @@ def _media(tables: Tables, clip_id: str) -> dict[str, str]:
     if not files:
         return {}
     rows = _rows(tables, "clips", "clip_id", clip_id)
-    return {"file": files[0].relative_to(tables.root).as_posix(), "sha256": rows[0]["media_sha256"]}
+    media = {"file": files[0].relative_to(tables.root).as_posix(), "sha256": rows[0]["media_sha256"]}
+    for row in _rows(tables, AUDIO, "clip_id", clip_id):
+        told = f"{row['channels']} x {row['samples']} samples at {row['sample_rate']} Hz"
+        media["sound"] = told if row["audio_sha256"] else "the source has none"
+    return media

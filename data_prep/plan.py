@@ -12,12 +12,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from data_prep.audio import AUDIO
 from data_prep.captioning import Captioned, expected
 from data_prep.cutting import reusable
+from data_prep.matching import deferred
 from data_prep.prepare import Brought, bring
 from data_prep.run import PoolRunner
 from data_prep.score_settings import ScoreSettings
-from data_prep.scoring import missing
+from data_prep.scoring import SCORES, Round, missing
 from data_prep.settings import CaptionerSettings, DataSettings
 from data_prep.sources import Source, identify, list_files
 from data_prep.tables import Part, Tables
@@ -85,8 +87,15 @@ def plan(videos: Path, tables: Tables, settings: DataSettings) -> Plan:
     waiting = {unit.source.source_id for unit in analysis.todo}
     # Whether a span passes may hang on a caption that is not written yet.
     waiting |= asked.sources
-    steps = [_analyze(analysis), *asked.scoring, _decide(brought, tables, waiting), *asked.captioning]
+    steps = [
+        _analyze(analysis),
+        *asked.scoring,
+        _decide(brought, tables, waiting, deferred(settings)),
+        *asked.captioning,
+    ]
     steps.append(_cut(cutting, waiting, len(brought.kept)))
+    if AUDIO in passes:
+        steps.append(_sound(passes[AUDIO]))
     gone = set(tables.read("forgotten", ["source_id"])["source_id"].to_pylist())
     forgotten = sum(source.source_id in gone for source in found)
     copies = len(found) - forgotten - len(brought.unique)
@@ -178,13 +187,14 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") 
     return paths
 
 
-def _decide(brought: Brought, tables: Tables, waiting: set[str]) -> Step:
-    """Spans of sources that are analyzed: which verdicts change."""
+def _decide(brought: Brought, tables: Tables, waiting: set[str], later: frozenset[str]) -> Step:
+    """Spans of sources that are analyzed: which verdicts change. `later` are the rules that wait for captions."""
     before = tables.read("captions", ["clip_id", "source_id"])
     known = dict(zip(before["clip_id"].to_pylist(), before["source_id"].to_pylist(), strict=True))
     now = set(brought.kept["clip_id"].to_pylist())
     dropped = brought.rejects.select(["clip_id", "source_id", "reason"]).to_pylist()
-    silent = {row["clip_id"] for row in dropped if row["reason"] == "need_caption" and row["source_id"] in waiting}
+    told_later = {"need_caption", *later}
+    silent = {row["clip_id"] for row in dropped if row["reason"] in told_later and row["source_id"] in waiting}
     left = [source_id for clip_id, source_id in known.items() if clip_id not in now | silent]
     unknown = sum(source_id in waiting for source_id in left)
     return Step(
@@ -206,13 +216,16 @@ class _Asked:
     captioning: list[Step] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
 
-    def score(self, spans: pa.Table, sources: Mapping[str, Source], shop: Workshop, settings: ScoreSettings) -> None:
-        tasks, total = missing(spans, sources, shop.tables, settings)
+    def score(
+        self, spans: pa.Table, sources: Mapping[str, Source], shop: Workshop, settings: ScoreSettings, which: Round
+    ) -> None:
+        tasks, total = missing(spans, sources, shop.tables, settings, which)
         if total:
             self.sources |= {task.source.source_id for task in tasks}
             decoded = _bytes(task.source for task in tasks)
             reused = total - len(tasks)
-            self.scoring.append(Step(name="score", of="sources", new=len(tasks), reused=reused, decode_bytes=decoded))
+            name, steps = ("score", self.scoring) if which.table == SCORES else ("match", self.captioning)
+            steps.append(Step(name=name, of="sources", new=len(tasks), reused=reused, decode_bytes=decoded))
 
     def caption(
         self,
@@ -249,6 +262,20 @@ def _cut(done: _Pass, waiting: set[str], kept: int) -> Step:
         removed=sum(source_id not in waiting for source_id in left),
         unknown=sum(source_id in waiting for source_id in left),
         decode_bytes=_bytes(decoded),
+    )
+
+
+def _sound(done: _Pass) -> Step:
+    """Sound of clips: what stays of a source is used again."""
+    before = {row["clip_id"] for row in done.rows_gone(["clip_id"])}
+    wanted = {span["clip_id"] for unit in done.todo for span in unit.spans}
+    return Step(
+        name="keep sound",
+        of="clips",
+        new=len(wanted - before),
+        reused=sum(len(unit.spans) for unit in done.units) - len(wanted - before),
+        removed=len(before - wanted),
+        decode_bytes=_bytes(u.source for u in done.todo if not {span["clip_id"] for span in u.spans} <= before),
     )
 
 

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from data_prep import losses, shots
 from data_prep.analyze import analyze
+from data_prep.audio import AUDIO, keep_audio
 from data_prep.captioning import GENERATED, Captioned, caption_spans, try_out
 from data_prep.captions import read_sidecar
 from data_prep.cutting import cut_all, with_media_keys
@@ -27,9 +28,18 @@ from data_prep.duplicates.matches import Pair
 from data_prep.duplicates.resolve import fail_on_leaks
 from data_prep.duplicates.resolve import resolve as resolve_copies
 from data_prep.duplicates.semantic import EMBEDDINGS
+from data_prep.matching import deferred, matched, rounds, without_rules
 from data_prep.run import Runner
 from data_prep.score_settings import ScoreSettings
-from data_prep.scoring import SCORES, check_rules, score_spans, with_scores, without_weights
+from data_prep.scoring import (
+    CAPTION_SCORES,
+    SCORES,
+    Round,
+    check_rules,
+    score_spans,
+    with_scores,
+    without_weights,
+)
 from data_prep.select import SOURCE_COLUMNS, Select, judge, measured, resolve
 from data_prep.settings import CaptionerSettings, DataSettings
 from data_prep.sources import Source, identify, list_files
@@ -41,12 +51,14 @@ from vidgen_core.frozen import Frozen
 __all__ = ["DATA_TABLES", "Brought", "FunnelRow", "Prepared", "analysis_units", "bring", "candidates", "prepare"]
 
 DATA_TABLES = ("sources", "spans", "clips", "captions", "rejects")
+_OPTIONAL = (SCORES, CAPTION_SCORES, AUDIO)  # of a release only where they have rows
 _ANALYSIS_VERSION = 3
 _ANALYZED = ("dead", "spans", "fingerprints", "sources")
 # The passes that decode sources, by the table that they fill.
-_PASSES = {"sources": "analyze", SCORES: "score", EMBEDDINGS: "embed", GENERATED: "caption", "clips": "cut"}
+_PASSES = {"sources": "analyze", SCORES: "score", EMBEDDINGS: "embed", GENERATED: "caption", CAPTION_SCORES: "match",
+           "clips": "cut"}  # fmt: skip
 Captioning = Callable[[Sequence[dict[str, Any]], Mapping[str, Source], Workshop, CaptionerSettings], Captioned]
-Scoring = Callable[[pa.Table, Mapping[str, Source], Workshop, ScoreSettings], None]
+Scoring = Callable[[pa.Table, Mapping[str, Source], Workshop, ScoreSettings, Round], None]
 
 
 class FunnelRow(Frozen):
@@ -140,7 +152,7 @@ def prepare(
         funnel=_funnel(tables, len(found), rejects, brought, _notes(decoded, settings)),
         reasons=dict(reasons.most_common()),
         decoded_per_source_frame=decoded,
-        release=tables.release([*DATA_TABLES, *([SCORES] if len(tables.read(SCORES, ["clip_id"])) else [])]),
+        release=tables.release([*DATA_TABLES, *(name for name in _OPTIONAL if len(tables.read(name, ["clip_id"])))]),
         notes=brought.said.notes,
     )
 
@@ -161,9 +173,15 @@ def bring(
     work = partial(_analyze_unit, tables=tables, settings=settings)
     shop.run(units, work, _ANALYZED, adopt=True)
     seconds.lap("sources committed")
-    score(tables.read("spans"), unique, shop, settings.scores)
+
+    def look(some: pa.Table, which: Round) -> None:
+        score(some, unique, shop, settings.scores, which)
+
+    everybody, later = rounds(settings)
+    for which in (everybody,) if settings.captioner.named else (everybody, later):
+        look(tables.read("spans"), which)
     seconds.lap("spans")
-    spans, select = candidates(tables, settings)
+    spans, select = candidates(tables, settings, wait=True)
     verdicts = judge(spans, select)
     kept, rejects = spans.filter(pa.array(verdicts.kept)), losses.dropped_spans(spans, verdicts)
     copies = resolve_copies(kept.to_pylist(), unique, shop, settings)
@@ -174,20 +192,29 @@ def bring(
     if settings.captioner.named:
         said = caption(kept.to_pylist(), unique, shop, settings.captioner)
         kept, silent = _heard(kept, said, settings)
-        rejects = pa.concat_tables([rejects, silent])
         seconds.lap("captioned spans")
+        kept, unfit, waited = matched(kept, said, tables, settings, look)
+        select = select.model_copy(update=waited)
+        rejects = pa.concat_tables([rejects, silent, unfit])
+        seconds.lap("matched spans")
     kept = with_media_keys(kept)
     cut_all(kept, unique, shop, settings, losses.tries(tables, "cut"))
     seconds.lap("clips")
+    keep_audio(kept, unique, shop, settings)
+    seconds.lap("clips with sound")
     return Brought(unique, kept, said, rejects, select, copies.pairs, copies.groups, seconds.laps)
 
 
-def candidates(tables: Tables, settings: DataSettings) -> tuple[pa.Table, Select]:
-    """All spans with all their scores, and the thresholds as numbers; where a captioner will speak, silence passes."""
-    scored = with_scores(tables.read("spans"), tables.read(SCORES))
+def candidates(tables: Tables, settings: DataSettings, *, wait: bool = False) -> tuple[pa.Table, Select]:
+    """All spans with all their scores, and the thresholds as numbers; where a captioner will speak, silence passes.
+
+    With `wait` the rules that are asked once there are captions are off.
+    """
+    scored = with_scores(tables.read("spans"), pa.concat_tables([tables.read(SCORES), tables.read(CAPTION_SCORES)]))
     spans = measured(scored, tables.read("sources", SOURCE_COLUMNS), frames=settings.frames)
     changed = {"need_caption": settings.select.need_caption and not settings.captioner.named}
-    return spans, resolve(spans, settings.select.model_copy(update=changed))
+    select = settings.select.model_copy(update=changed)
+    return spans, resolve(spans, without_rules(select, deferred(settings)) if wait else select)
 
 
 class _Seconds:
@@ -213,6 +240,8 @@ def _funnel(
     if "captioned spans" in laps:
         counts["captioned spans"] = sum(any(row["caption"] for row in rows) for rows in brought.said.rows.values())
     counts |= {"spans dropped": levels["span"], "clips": len(tables.read("clips", ["clip_id"]))}
+    if len(sound := tables.read(AUDIO, ["audio_sha256"])["audio_sha256"]):
+        counts["clips with sound"] = len(sound) - sound.null_count
     return tuple(
         FunnelRow(name=name, rows=rows, seconds=laps.get(name), note=notes.get(name, ""))
         for name, rows in counts.items()
@@ -274,7 +303,7 @@ def _try_captioners(found: Sequence[Source], tables: Tables, settings: DataSetti
         return
     names = [name for name in ("sources", "dead") if tables.exists(name)]
     known = {source for name in names for source in tables.read(name, ["source_id"])["source_id"].to_pylist()}
-    spans, select = candidates(tables, settings)
+    spans, select = candidates(tables, settings, wait=True)
     kept = spans.filter(pa.array(judge(spans, select).kept)).to_pylist()
     try_out(kept, any(source.source_id not in known for source in found), tables, settings.captioner)
 

@@ -62,8 +62,8 @@ class ScoreSettings(Frozen):
     Args:
         stills: Pictures of each span that are looked at.
         aesthetic: LAION's head, linear or with layers.
-        text_video_match: Agreement of the stills with the caption that lies beside the video; null where a captioner
-            speaks, which comes later.
+        text_video_match: Agreement of the stills with the caption: the one beside the video, or where there is a
+            captioner the first one that a span has in the end.
         nsfw, watermark: Logistic heads.
         faces: YuNet.
         detected_text: A text detector with a map of probabilities, such as PP-OCR's.

@@ -5,7 +5,7 @@ model alone, and what is there of the others stays. One pass over a source serve
 A decision looks for them beside the columns of `spans`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -25,9 +25,22 @@ from data_prep.units import Workshop, write
 from vidgen_core import digests, discovery
 from vidgen_core.errors import VidgenError
 
-__all__ = ["SCORES", "Task", "check_rules", "missing", "score_spans", "with_scores", "without_weights"]
+__all__ = [
+    "CAPTION_SCORES",
+    "SCORES",
+    "Round",
+    "Task",
+    "check_rules",
+    "columns",
+    "missing",
+    "readers_of_captions",
+    "score_spans",
+    "scorers",
+    "with_scores",
+    "without_weights",
+]
 
-SCORES = "scores"
+SCORES, CAPTION_SCORES = "scores", "caption_scores"
 _SCORERS = "data_prep.scorers"
 _VERSION = 2
 _COMMIT_EVERY_SOURCES = 16
@@ -40,6 +53,28 @@ class Task(NamedTuple):
     source: Source
     keys: Mapping[str, str]
     spans: tuple[Span, ...]
+
+
+class Round(NamedTuple):
+    """Some scorers that look at spans together, and the table of their scores."""
+
+    table: str
+    scorers: frozenset[str]
+
+
+def scorers() -> frozenset[str]:
+    """All there are."""
+    return frozenset(discovery.names(_SCORERS))
+
+
+def readers_of_captions() -> frozenset[str]:
+    """Those that look at the caption besides the pictures."""
+    return frozenset(name for name in scorers() if _scorer(name).READS_CAPTION)
+
+
+def columns(names: Iterable[str]) -> list[str]:
+    """The scores that some scorers write."""
+    return [column for name in sorted(names) for column in _scorer(name).WRITES]
 
 
 def without_weights(settings: ScoreSettings) -> list[str]:
@@ -64,8 +99,10 @@ def check_rules(select: Select, settings: ScoreSettings) -> None:
                     )
 
 
-def score_spans(spans: pa.Table, sources: Mapping[str, Source], shop: Workshop, settings: ScoreSettings) -> None:
-    """Bring `scores` up to date: rows for every span and scorer with weights, and no other.
+def score_spans(
+    spans: pa.Table, sources: Mapping[str, Source], shop: Workshop, settings: ScoreSettings, which: Round
+) -> None:
+    """Bring a round's table up to date: rows for every span and scorer with weights, and no other.
 
     A source that crashes its process here has no scores.
 
@@ -73,41 +110,40 @@ def score_spans(spans: pa.Table, sources: Mapping[str, Source], shop: Workshop, 
         VidgenError: Weights are missing or cannot be read.
 
     """
-    tasks, total = missing(spans, sources, shop.tables, settings)
-    work = partial(_score_source, tables=shop.tables, settings=settings)
+    tasks, total = missing(spans, sources, shop.tables, settings, which)
+    name, schema = which.table, SCHEMAS[which.table]
+    work = partial(_score_source, tables=shop.tables, settings=settings, table=name)
     finished: list[Part] = []
     for done, (task, result) in enumerate(shop.runner.map(work, tasks, deadline_s=shop.deadline_s), start=1):
         if isinstance(result, Failure):
-            result = [write(shop.tables, SCORES, key, []) for key in task.keys.values()]
-        shop.decoded[SCORES] += sum(part.decoded for part in result)
+            result = [write(shop.tables, name, key, []) for key in task.keys.values()]
+        shop.decoded[name] += sum(part.decoded for part in result)
         finished += result
         if done % _COMMIT_EVERY_SOURCES == 0:
-            shop.tables.commit(SCORES, SCHEMAS[SCORES], finished)
+            shop.tables.commit(name, schema, finished)
             finished = []
         shop.progress(total - len(tasks) + done, total)
     if finished:
-        shop.tables.commit(SCORES, SCHEMAS[SCORES], finished)
+        shop.tables.commit(name, schema, finished)
 
 
 def missing(
-    spans: pa.Table, sources: Mapping[str, Source], tables: Tables, settings: ScoreSettings
+    spans: pa.Table, sources: Mapping[str, Source], tables: Tables, settings: ScoreSettings, which: Round
 ) -> tuple[list[Task], int]:
     """What is to be scored, of how many sources; results that nobody wants any more leave the table."""
-    idle = set(without_weights(settings))
     made_by = {
         name: digests.of_value([name, _scorer(name).VERSION, _VERSION, settings.stills, _scorer(name).digest(settings)])
-        for name in discovery.names(_SCORERS)
-        if name not in idle
+        for name in sorted(which.scorers - set(without_weights(settings)))
     }
-    if not made_by and not tables.exists(SCORES):
+    if not made_by and not tables.exists(which.table):
         return [], 0
     grouped = _by_source(spans.to_pylist()) if made_by else {}
     keys = {
         source: {name: _key(name, made, some) for name, made in made_by.items()} for source, some in grouped.items()
     }
-    have = tables.committed(SCORES)
+    have = tables.committed(which.table)
     wanted = {key for of_source in keys.values() for key in of_source.values()}
-    tables.commit(SCORES, SCHEMAS[SCORES], [], drop=have - wanted)
+    tables.commit(which.table, SCHEMAS[which.table], [], drop=have - wanted)
     tasks = [
         Task(sources[source], lacking, tuple(grouped[source]))
         for source, of_source in keys.items()
@@ -116,12 +152,13 @@ def missing(
     return tasks, len(keys)
 
 
-def with_scores(spans: pa.Table, scores: pa.Table) -> pa.Table:
-    """Spans with a column for each score of each scorer, null where there is none."""
-    names = scores["score"].to_numpy(zero_copy_only=False)
-    for column in [column for name in discovery.names(_SCORERS) for column in _scorer(name).WRITES]:
-        own = scores.filter(pa.array(names == column))
+def with_scores(spans: pa.Table, scores: pa.Table, names: frozenset[str] | None = None) -> pa.Table:
+    """Spans with a column for each score of some scorers (all of them if None), null where there is none."""
+    told = scores["score"].to_numpy(zero_copy_only=False)
+    for column in columns(scorers() if names is None else names):
+        own = scores.filter(pa.array(told == column))
         place = pc.index_in(spans["clip_id"], value_set=own["clip_id"].combine_chunks())
+        spans = spans.drop_columns(column) if column in spans.column_names else spans
         spans = spans.append_column(column, own["value"].take(place))
     return spans
 
@@ -143,16 +180,16 @@ def _key(name: str, made_by: str, spans: Sequence[Span]) -> str:
     return digests.of_value([made_by, spans[0]["source_id"], seen], 32)
 
 
-def _score_source(task: Task, *, tables: Tables, settings: ScoreSettings) -> list[Part]:
-    scorers = {name: _opened(name, settings) for name in task.keys}
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in scorers}
+def _score_source(task: Task, *, tables: Tables, settings: ScoreSettings, table: str) -> list[Part]:
+    opened = {name: _opened(name, settings) for name in task.keys}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in opened}
     for span, shown in pictures(task.source.file, task.spans, frames=settings.stills):
         seen = [np.asarray(picture.image()) for picture in shown]
-        for name, scorer in scorers.items():
+        for name, scorer in opened.items():
             named = {"clip_id": span["clip_id"], "source_id": span["source_id"], "scorer": name}
             scores = scorer.score(seen, span["caption"])
             rows[name] += [{**named, "score": column, "value": value} for column, value in scores.items()]
-    return [write(tables, SCORES, key, rows[name]) for name, key in task.keys.items()]
+    return [write(tables, table, key, rows[name]) for name, key in task.keys.items()]
 
 
 @lru_cache(maxsize=16)

@@ -1,5 +1,7 @@
 """What `prepare` is told: the clips wanted and the thresholds."""
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from data_prep.captioners._contract import CaptionerSettings, ServerSettings
@@ -25,6 +27,7 @@ class DataSettings(Frozen):
         captioner: Who captions clips.
         scores: The models that score spans.
         duplicates: What counts as a copy of what is there already.
+        audio: "keep" to keep the sound of each clip beside it, in the table `audio`.
         source_deadline_s: A source that takes longer is given up.
         loss_budget: Share of the sources that errors may cost. A run that loses more commits all its good work and
             then fails; 1 allows everything.
@@ -41,6 +44,7 @@ class DataSettings(Frozen):
     duplicates: DuplicateSettings = DuplicateSettings()
     captioner: CaptionerSettings = CaptionerSettings()
     scores: ScoreSettings = ScoreSettings()
+    audio: Literal["none", "keep"] = "none"
     source_deadline_s: float = Field(600.0, gt=0)
     loss_budget: float = Field(1.0, ge=0, le=1)
 

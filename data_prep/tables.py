@@ -66,6 +66,10 @@ SCHEMAS: Mapping[str, pa.Schema] = {
          ("frame_rate", pa.string()), ("media", pa.binary()), ("media_sha256", pa.string()),
          ("media_key", pa.string())]
     ),
+    "audio": pa.schema(
+        [*_SPAN_KEY, ("audio", pa.binary()), ("audio_sha256", pa.string()), ("sample_rate", pa.int32()),
+         ("channels", pa.int32()), ("samples", pa.int64())]
+    ),
     "captions": pa.schema(
         [*_SPAN_KEY, *_CAPTION, ("rank", pa.int32()), ("split", pa.string())]
     ),
@@ -78,6 +82,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
          ("fits", pa.bool_())]
     ),
     "scores": pa.schema([*_SPAN_KEY, ("scorer", pa.string()), ("score", pa.string()), ("value", pa.float64())]),
+    "caption_scores": pa.schema(
+        [*_SPAN_KEY, ("scorer", pa.string()), ("score", pa.string()), ("value", pa.float64())]
+    ),
     "rejects": pa.schema(
         [("level", pa.string()), ("source_id", pa.string()), ("clip_id", pa.string()), ("uri", pa.string()),
          ("stage", pa.string()), ("reason", pa.string()), ("value", pa.float64()), ("threshold", pa.float64()),

@@ -130,7 +130,7 @@ def release(
 
 
 @app.command()
-def sample(
+def sample(  # noqa: PLR0913 - an option each
     prompt: Annotated[list[str], typer.Option("--prompt", help="What to show; may be given several times")],
     out: Annotated[Path, typer.Option("--out", help="An .mp4 file")],
     model: Annotated[str, typer.Option("--model", help="name@alias or name/version")] = "shapes@champion",
@@ -138,12 +138,17 @@ def sample(
     seed: int = 0,
     steps: Annotated[int | None, typer.Option(min=1, max=1000)] = None,
     guidance: float | None = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option("--condition", help="A score to ask for: motion=80% (a rank), motion=1.5, motion=null"),
+    ] = None,
 ) -> None:
     """Draw videos from a registered model; several prompts stand side by side."""
     from flows.home import Home
     from flows.sampling import draw
 
-    draw(Home.open(home), model, prompt, out, seed=seed, steps=steps, guidance=guidance)
+    changes = {"steps": steps, "guidance": guidance}
+    draw(Home.open(home), model, prompt, out, seed=seed, changes=changes, conditions=condition or [])
     _out.print(f"{out}")
 
 
@@ -204,6 +209,22 @@ def plan_prepare(
     _say(plan(Home.open(home), videos, load(recipe, changes or []), as_json=as_json))
 
 
+@plan_app.command("train")
+def plan_train(
+    recipe: RecipeName = _RECIPE,
+    changes: Changes = None,
+    on: Annotated[
+        list[str] | None, typer.Option("--on", help="cpu (measured now), a100, h100, h200, b200, ...")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Parameters, operations, memory and time of the recipe's trainings, before a device is touched."""
+    from flows.commands.plan_train import plan_train as plan
+    from flows.recipes.recipe import load
+
+    _say(plan(load(recipe, changes or []), on or ["cpu", "a100", "h100", "h200", "b200"], as_json=as_json))
+
+
 @app.command()
 def explain(
     what: Annotated[str, typer.Argument(help="A clip, a source or a file; the beginning of an id will do")],
@@ -218,6 +239,20 @@ def explain(
 
     place = Home.open(home)
     _say(tell(place, what, _data_settings(place, recipe, changes), as_json=as_json))
+
+
+@app.command()
+def export(
+    clip: Annotated[str, typer.Argument(help="A clip; the beginning of its id will do")],
+    out: Annotated[Path, typer.Option("--out", help="An .mp4 or .mkv file")],
+    home: HomeDir = _HOME,
+) -> None:
+    """Write a clip into a file, with its sound where data.audio kept it."""
+    from data_prep.export import export_clip
+    from data_prep.tables import Tables
+    from flows.home import Home
+
+    _say(export_clip(Tables(Home.open(home).tables_dir), clip, out))
 
 
 @app.command()

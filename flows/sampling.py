@@ -1,15 +1,18 @@
 """Videos from a registered model, into a file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from data_prep.clips import encode
 from flows.home import Home
 from vidgen_core.applications.generator import Generator, check_prompt
 from vidgen_core.errors import VidgenError
 from vidgen_core.registry.models import fetch
+from vidgen_core.sampling import Sampling
 
 __all__ = ["draw"]
 
@@ -23,10 +26,19 @@ def draw(
     out: Path,
     *,
     seed: int,
-    steps: int | None,
-    guidance: float | None,
+    changes: Mapping[str, Any],
+    conditions: Sequence[str],
 ) -> None:
     """Write an mp4 of one video a prompt, side by side; small videos are enlarged without smoothing.
+
+    Args:
+        home: Whose registry.
+        model: `name@alias` or `name/version`.
+        prompts: What to show.
+        out: An .mp4 file.
+        seed: Of the noise.
+        changes: Fields of the model's `Sampling`; None leaves one as it is.
+        conditions: Scores to ask for besides the model's own, as "motion=80%".
 
     Raises:
         VidgenError: A prompt, the model or the file will not do.
@@ -39,8 +51,25 @@ def draw(
             "Videos cannot be written there", got=str(out), allowed="an .mp4 file in a folder that exists"
         )
     generator = Generator.load(fetch(home.mlflow_uri, model, home.cache_dir))
-    changes = {name: value for name, value in (("steps", steps), ("guidance", guidance)) if value is not None}
-    videos = generator.videos(prompts, seed=seed, sampling=generator.card.sampling.model_copy(update=changes))
+    own = generator.card.sampling
+    wanted = {name: value for name, value in changes.items() if value is not None}
+    sampling = own.model_copy(update={**wanted, "conditions": _conditions(own, conditions)})
+    videos = generator.videos(prompts, seed=seed, sampling=sampling)
     factor = max(1, _LEAST_SIDE_PX // videos.shape[2])
     large = videos.repeat(factor, axis=2).repeat(factor, axis=3)
     out.write_bytes(encode(np.concatenate(list(large), axis=2), generator.card.frame_rate))
+
+
+def _conditions(sampling: Sampling, told: Sequence[str]) -> dict[str, float | str]:
+    """The model's own conditions with changes such as "motion=80%", "motion=1.5" and "motion=null"."""
+    asked: dict[str, object] = {**sampling.conditions}
+    for one in told:
+        name, _, value = one.partition("=")
+        asked[name] = value
+    try:
+        kept = {name: value for name, value in asked.items() if value != "null"}
+        return Sampling.model_validate({"conditions": kept}).conditions
+    except ValidationError as error:
+        raise VidgenError(
+            "That is no condition", got=", ".join(told), allowed="NAME=80%, NAME=1.5 or NAME=null"
+        ) from error

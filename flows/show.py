@@ -87,5 +87,14 @@ def _how(progress: Progress) -> str:
         parts.append(f"{progress.rate:.3g}/s")
     if progress.remaining_s is not None:
         parts.append(f"{duration(progress.remaining_s)} left")
-    parts += [f"{name} {value:.4g}" for name, value in progress.figures.items()]
+    parts += [_figure(name, value) for name, value in progress.figures.items() if name != "steps_per_s"]
     return "  ".join(parts)
+
+
+def _figure(name: str, value: float) -> str:
+    """A figure by the unit that its name ends with."""
+    if name.endswith("_per_s"):
+        return f"{value:,.0f} {name.removesuffix('_per_s')}/s"
+    if name.endswith(("_share", "mfu")):
+        return f"{name.removesuffix('_share')} {value:.1%}"
+    return f"{name} {value:.4g}"

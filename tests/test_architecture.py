@@ -16,15 +16,20 @@ MAY_IMPORT = {
     "vidgen_core": {"vidgen_core"},
 }
 LAYERS = [
-    {"shapes", "clip", "chance", "errors", "frozen", "digests", "discovery", "scene", "sampling", "betas"},
-    {"interfaces", "paths", "predictions", "layers", "weights"},
+    {"shapes", "clip", "chance", "errors", "frozen", "digests", "discovery", "scene", "sampling", "scalars", "betas"},
+    {"interfaces", "paths", "pyramid", "predictions", "layers", "weights"},
     {"networks", "objectives", "samplers", "guidance", "known", "codecs", "encoders"},
     {"families"},
     {"training", "evaluation", "applications"},
     {"registry"},
 ]
 DOORS = {
-    "ray": {"data_prep/run.py", "vidgen_core/training/ray_train.py", "flows/cluster.py"},
+    "ray": {
+        "data_prep/run.py",
+        "vidgen_core/training/ray_train.py",
+        "vidgen_core/training/ray_beside.py",
+        "flows/cluster.py",
+    },
     "prefect": {"flows"},
     "mlflow": {"vidgen_core/registry"},
 }

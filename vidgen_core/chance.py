@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Chance"]
+__all__ = ["Chance", "Shapes"]
 
 
 @dataclass(frozen=True)
@@ -50,3 +50,20 @@ class Chance:
     def permutation(self, purpose: str, length: int, *key: int) -> Tensor:
         """A permutation of range(length) for one key, int64 [length]."""
         return torch.randperm(length, generator=self.generator(purpose, *key))
+
+
+class Shapes(Chance):
+    """Draws that have a shape and no values, for tensors that have none either."""
+
+    def normal(self, purpose: str, index: Tensor, shape: Sequence[int]) -> Tensor:
+        """See `Chance`."""
+        del purpose
+        return torch.empty(len(index), *shape, device=index.device)
+
+    def uniform(self, purpose: str, index: Tensor, shape: Sequence[int] = ()) -> Tensor:
+        """See `Chance`."""
+        return self.normal(purpose, index, shape)
+
+    def within(self, *scope: str | int) -> "Shapes":
+        """See `Chance`."""
+        return Shapes(self.seed, (*self.scope, *scope))

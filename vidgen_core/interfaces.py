@@ -5,8 +5,8 @@ A learner knows nothing of devices, ranks, files, Ray or MLflow; it holds networ
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,23 @@ from torch import Tensor, nn
 from vidgen_core.chance import Chance
 from vidgen_core.frozen import Frozen
 from vidgen_core.sampling import Guidance
+from vidgen_core.scalars import Scalar
 from vidgen_core.shapes import Clips, Context, ContextMask, Index, Latents, Video
 
-__all__ = ["Ask", "Batch", "Codec", "Family", "Frozen", "Learner", "Player", "Space", "Text", "TextEncoder"]
+__all__ = [
+    "Ask",
+    "Batch",
+    "Codec",
+    "Family",
+    "Frozen",
+    "Learner",
+    "Player",
+    "Published",
+    "Space",
+    "Text",
+    "TextEncoder",
+    "Work",
+]
 
 
 class Space(Frozen):
@@ -25,6 +39,7 @@ class Space(Frozen):
     Args:
         channels, frames, height, width: Shape of one clip in latents (in pixels with the identity codec).
         text_dim: Width of a text token; 0 when the run has no text.
+        scalars: What else samples are conditioned on.
 
     """
 
@@ -33,6 +48,7 @@ class Space(Frozen):
     height: int
     width: int
     text_dim: int
+    scalars: tuple[Scalar, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -72,17 +88,20 @@ class Batch:
         video: Latents, or pixels in [-1, 1], [B, C, T, H, W]; float32 once they are on their device.
         text: Encoded captions, or None for a learner that reads no text.
         index: Position of each sample in the run's global stream, int64 [B]; the key of its random draws.
+        scalars: Further conditions by name, float [B] each in their own units, NaN where one is missing.
 
     """
 
     video: Latents
     text: Text | None
     index: Index
+    scalars: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device, in single precision: it travels as it is stored, in half of the bytes."""
         text = None if self.text is None else self.text.to(device)
-        return Batch(self.video.to(device).float(), text, self.index.to(device))
+        scalars = {name: values.to(device) for name, values in self.scalars.items()}
+        return Batch(self.video.to(device).float(), text, self.index.to(device), scalars)
 
 
 @dataclass(frozen=True)
@@ -99,7 +118,8 @@ class Ask:
         guiding: Variant of the guidance.
         negative: What to lead away from, encoded like `text`; the empty prompt if None.
         known: Values of given elements [B, C, T, H, W], with `known_mask` [B, 1, T, H, W], True = given, keep.
-        scalars: Further conditions by name, float [B] each.
+        scalars: Further conditions by name, float [B] each in their own units; NaN, or a name left out, is a missing
+            one. Guidance leads away from all of them missing.
 
     """
 
@@ -132,6 +152,29 @@ class Player:
     hidden: frozenset[str] = frozenset()
 
 
+class Published(NamedTuple):
+    """What a paper says of a size: the space it was built for, and how many parameters it counts.
+
+    A family's module lists them as `PUBLISHED`, by the name of the size.
+    """
+
+    space: Space
+    parameters: float
+
+
+class Work(NamedTuple):
+    """What one sample costs in one training step.
+
+    Attributes:
+        flops: Floating-point operations of all turns, forward and backward; a multiply-add is two.
+        tokens: Places that the network works on: tokens of a transformer, positions of a convolutional network.
+
+    """
+
+    flops: float
+    tokens: int
+
+
 class Learner(nn.Module, ABC):
     """Anything the loop can train: a generator, a codec, a captioner, a video encoder."""
 
@@ -152,7 +195,14 @@ class Learner(nn.Module, ABC):
 
     @abstractmethod
     def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
-        """The objective on data it never trained on: name -> value per sample, float [B]."""
+        """The objective on data it never trained on: name -> value per sample, float [B].
+
+        "loss" is always among the names; lower is better. What is drawn comes from `chance` alone.
+        """
+
+    @abstractmethod
+    def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
+        """The cost of one sample (channels, frames, height, width) with so many text tokens, by formula."""
 
 
 class Family(Learner):
@@ -163,6 +213,8 @@ class Family(Learner):
     has_denoiser: ClassVar[bool] = False
     has_guidance: ClassVar[bool] = True
     accepts_known: ClassVar[bool] = False
+    accepts_scalars: ClassVar[bool] = False
+    space: Space
 
     @abstractmethod
     def generate(self, ask: Ask, chance: Chance) -> Latents:

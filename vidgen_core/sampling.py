@@ -1,6 +1,6 @@
 """How samples are drawn: a value of the recipe and of a model's card, which imports nothing heavy."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -40,6 +40,8 @@ class Sampling(Frozen):
         steps: Solver steps.
         guidance: Scale of classifier-free guidance; 1 is none.
         guiding: Its variant.
+        conditions: Scores to ask for, by name: a number in the score's own unit, or "80%" for the value that 80 % of
+            the clips learned from do not exceed. What is left out is as it comes.
 
     """
 
@@ -47,3 +49,4 @@ class Sampling(Frozen):
     steps: int = Field(16, gt=0)
     guidance: float = 2.0
     guiding: Guidance = Guidance()
+    conditions: dict[str, float | Annotated[str, Field(pattern=r"^\d{1,2}(\.\d+)?%$|^100%$")]] = {}

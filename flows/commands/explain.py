@@ -52,7 +52,8 @@ def _clip(story: ClipStory) -> list[str]:
         rows.append(("", "The tables were made with other settings: run vidgen prepare to bring them up to date"))
     rows += [("caption", f"{text} ({origin})") for text, origin in story.captions] or [("caption", "none")]
     rows.append(("stages", _versions(story.versions)))
-    rows.append(("media", " sha256 ".join(story.media.values()) or "none"))
+    rows.append(("media", "{file} sha256 {sha256}".format_map(story.media) if story.media else "none"))
+    rows += [("sound", story.media["sound"])] if "sound" in story.media else []
     words = {True: "pass", False: "FAIL", None: "off"}
     checks = [("rule", "score", "threshold", "")]
     checks += [(check.rule, check.value, check.threshold, words[check.passed]) for check in story.checks]  # type: ignore[misc]

@@ -3,10 +3,11 @@
 import inspect
 import json
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from data_prep.select import RULES
 from data_prep.settings import DataSettings
 from vidgen_core import discovery
 from vidgen_core.errors import VidgenError, did_you_mean
@@ -105,6 +106,7 @@ class Recipe(Frozen):
         data: The clips wanted.
         codec, codec_training: The video autoencoder, and how it learns if it can.
         text: The text encoder.
+        conditions: Scores of clips that the generator is conditioned on; they need no threshold.
         family, training: The generator, and how it learns.
         sampling: How its videos are drawn.
         evaluation: What is measured.
@@ -119,12 +121,29 @@ class Recipe(Frozen):
     codec: CodecChoice
     codec_training: TrainSettings
     text: TextChoice
+    conditions: tuple[str, ...] = ()
     family: FamilyChoice
     training: TrainSettings
     sampling: Sampling = Sampling()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
     cores: int = Field(default=0, ge=0)
+
+    @field_validator("conditions")
+    @classmethod
+    def _are_scores(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = sorted({rule.score for rule in RULES})
+        for name in names:
+            if name not in known:
+                raise ValueError(f"there is no score {name!r}. {did_you_mean(name, known) or ', '.join(known)}")
+        return tuple(dict.fromkeys(names))
+
+    @model_validator(mode="after")
+    def _asks_for_what_is_learned(self) -> Self:
+        for name in self.sampling.conditions:
+            if name not in self.conditions:
+                raise ValueError(f"sampling asks for the condition {name!r}, which is not among conditions")
+        return self
 
 
 def names() -> list[str]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from data_prep.conditions import write_conditions
 from data_prep.latents import embed_captions, encode_latents
 from data_prep.prepare import DATA_TABLES
 from data_prep.run import RayRunner
@@ -23,7 +24,8 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
         codec_dir, history = _codec(spec, tables)
         latents = encode_latents(tables, codec_dir, RayRunner(), progress=progress)
     embeddings = embed_captions(tables, open_encoder(recipe.text.name, recipe.text.config()))
-    release = tables.release([*DATA_TABLES, latents, embeddings])
+    conditions = write_conditions(tables, recipe.conditions, recipe.data) if recipe.conditions else ""
+    release = tables.release([*DATA_TABLES, latents, embeddings, *([conditions] if conditions else [])])
     write_value(spec.home.releases_dir / f"{release.digest}.json", release)
     facts = {
         "release": release.digest,
@@ -31,6 +33,7 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
         "codec_history": history,
         "latents": latents,
         "embeddings": embeddings,
+        "conditions": conditions,
     }
     rows = (
         Row(name="latents", count=release.tables[latents].rows, note=latents),

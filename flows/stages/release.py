@@ -9,6 +9,7 @@ from data_prep.tables import Release
 from flows.spec import STAGES, Row, Spec, StageResult
 from flows.stage import ProgressFile
 from flows.stages.train import open_tracker
+from flows.strip import read_strip
 from vidgen_core.evaluation.evaluate import Evaluation
 from vidgen_core.evaluation.page import PageData, render
 from vidgen_core.registry.gate import Decision
@@ -52,6 +53,8 @@ def _page(spec: Spec, evaluation: Evaluation, version: Version, decision: Decisi
         reasons=decision.reasons,
         funnel=[(row.name, row.count) for row in results["prepare"].rows if row.count is not None],
         rejects=facts["prepare"]["reasons"],
+        strip=read_strip(Path(facts["train"]["strip_dir"])),
+        strip_prompts=facts["train"]["strip_prompts"],
         histories={name: History.read(Path(file)) for name, file in histories.items() if file},
         evaluation=evaluation,
         made=shown["made"],

@@ -60,6 +60,8 @@ def test_every_command_tells_what_is_there(prepared, tmp_path):
     assert loose["dropped_by"] is None
     assert loose["reject"]["reason"] == "min_motion"
     assert json.loads(vidgen("query", "select count(*) n from clips", *at, "--format", "json"))[0]["n"] > 0
+    ahead = json.loads(vidgen("plan", "train", "--recipe", "shapes.tiny", "--on", "h100", "--json"))
+    assert [one["on"][0]["fits"] for one in ahead.values()] == [True, True]
     assert vidgen("query", "select 1 as one, 'a,b' as two", *at, "--format", "csv") == 'one,two\n1,"a,b"\n'
     page = tmp_path / "card.html"
     assert vidgen("card", *at, "--out", page).strip() == str(page)

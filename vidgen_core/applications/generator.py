@@ -21,6 +21,7 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 from vidgen_core.interfaces import Ask, Codec, Family, Space, TextEncoder, to_clips
 from vidgen_core.sampling import Sampling
+from vidgen_core.scalars import named
 
 __all__ = ["Card", "Generator", "assemble", "check_prompt", "digest"]
 
@@ -116,12 +117,13 @@ class Generator:
         """Videos uint8 [N, T, H, W, 3], one a prompt; video i is a function of the weights, its prompt, seed and i.
 
         Raises:
-            VidgenError: A prompt is empty or too long.
+            VidgenError: A prompt is empty or too long, or the model knows no such condition.
 
         """
         for prompt in prompts:
             check_prompt(prompt)
         chosen = sampling or self.card.sampling
+        scalars = {name: _value(self.card.space, name, told) for name, told in chosen.conditions.items()}
         made = []
         with torch.inference_mode():
             for start in range(0, len(prompts), batch):
@@ -134,10 +136,17 @@ class Generator:
                     sampler=chosen.sampler,
                     guidance=chosen.guidance,
                     guiding=chosen.guiding,
+                    scalars={name: torch.full((len(part),), value) for name, value in scalars.items()},
                 )
                 latents = self.family.generate(ask, Chance(seed).within("generate"))
                 made.append(to_clips(self.codec.decode(latents)).numpy())
         return np.concatenate(made)
+
+
+def _value(space: Space, name: str, told: float | str) -> float:
+    """A condition in its own unit."""
+    scalar = named(space.scalars, name)
+    return scalar.at(float(told.removesuffix("%")) / 100) if isinstance(told, str) else told
 
 
 def check_prompt(prompt: str) -> None:

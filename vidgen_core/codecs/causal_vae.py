@@ -19,9 +19,19 @@ from torch.nn import functional as F
 
 from vidgen_core.chance import Chance
 from vidgen_core.codecs._strides import strided_shape
-from vidgen_core.interfaces import Batch, Codec, Frozen, Learner, Player
-from vidgen_core.layers.causal import Chain, Past, ResidualBlock, SpaceConv, SpaceUpsample, TimeConv, TimeUpsample
+from vidgen_core.interfaces import Batch, Codec, Frozen, Learner, Player, Work
+from vidgen_core.layers.causal import (
+    Chain,
+    Past,
+    ResidualBlock,
+    SpaceConv,
+    SpaceUpsample,
+    TimeConv,
+    TimeUpsample,
+    sequence_flops,
+)
 from vidgen_core.layers.cosines import cosine_basis
+from vidgen_core.layers.flops import product
 from vidgen_core.layers.patches import patchify, unpatchify
 from vidgen_core.layers.tiles import in_tiles
 from vidgen_core.layers.zeroed import zeroed
@@ -147,6 +157,21 @@ class CausalVAE(Codec, Learner):
         """Peak signal-to-noise ratio in dB of the clamped reconstruction, and the mean squared error."""
         error = per_sample_mean((self.decode(self.encode(batch.video)) - batch.video) ** 2)
         return {"loss": error, "psnr_db": 10 * torch.log10(4.0 / error.clamp_min(1e-10))}
+
+    def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
+        """One pass through encoder and decoder and its gradient; text is not read."""
+        del text_tokens
+        _, frames, height, width = shape
+        latent = self.latent_shape(frames, height, width)[1:]
+        fold = self.config.patch_px
+        folded = (frames, height // fold, width // fold)
+        first = sequence_flops(self.encoder[:1], folded)
+        # What the first layer reads is data.
+        encoder = sequence_flops(self.encoder, folded) + first * -1 + first.on_data
+        decoder = sequence_flops(self.decoder, latent)
+        blocks = math.prod(latent)
+        linear = product(self.linear_encoder, blocks).on_data + product(self.linear_decoder, blocks)
+        return Work((encoder + decoder + linear).step, math.prod(shape[1:]) // fold**2)
 
     @property
     def _halo(self) -> int:

@@ -16,10 +16,12 @@ from vidgen_core.evaluation.distances import Measurement
 from vidgen_core.evaluation.evaluate import Evaluation
 from vidgen_core.evaluation.figures import aligned, bars, decimals_of, funnel, measured, number, percent, rejects
 from vidgen_core.evaluation.pictures import Picture, picture
+from vidgen_core.evaluation.speeds import speed
 from vidgen_core.evaluation.truth import Share
 
 __all__ = ["PageData", "render"]
 
+_MOST_STEPS = 6  # of the samples through training
 _STRIP_PX = 200  # width of the little drawing of an interval
 # Characters that HTML has no place for, not even escaped.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -42,6 +44,7 @@ class PageData:
         held_out: Whether the real clips were kept from training.
         wanted: Aspect of the exact checks -> the least share that the gate asks for.
         seconds: Stage -> how long it took.
+        strip, strip_prompts: Clips [N, T, H, W, 3] by step, drawn from the same seeds, and their N prompts.
         notes: What the trainings said to the user, in sentences.
         recipe: The whole recipe as text.
 
@@ -63,6 +66,8 @@ class PageData:
     held_out: bool | None = None
     wanted: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    strip: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
+    strip_prompts: Sequence[str] = ()
     notes: Sequence[str] = ()
     recipe: str = ""
 
@@ -81,6 +86,8 @@ def render(data: PageData) -> str:
         distances=[_distance(one) for one in data.evaluation.distances],
         held_out=_held_out(data),
         charts=[chart for name, rows in data.histories.items() for chart in charts(name, rows)],
+        through=_through_training(data),
+        speeds=[one for name, rows in data.histories.items() if (one := speed(name, rows))],
         funnel=funnel(data.funnel),
         rejects=rejects(data.rejects),
         seconds=bars([(wording.named(name), value) for name, value in data.seconds.items()]),
@@ -137,6 +144,18 @@ def _groups(data: PageData) -> list[dict[str, Any]]:
         return [{"words": text, "clips": [one for one in (*real, *made) if one.words == text]} for text in words]
     titles = {True: "Real, kept from training", False: "Real, also learned from", None: "Real"}
     return [{"title": "Generated", "clips": made}, {"title": titles[data.held_out], "clips": real}]
+
+
+def _through_training(data: PageData) -> list[dict[str, Any]]:
+    """For each prompt what was drawn at some steps, evenly from the first to the last."""
+    steps = list(data.strip)
+    places = sorted({round(place) for place in np.linspace(0, len(steps) - 1, min(_MOST_STEPS, len(steps)))})
+    chosen = [steps[place] for place in places]
+    rows = []
+    for row, words in enumerate(data.strip_prompts if chosen else ()):
+        drawn = [_shown("drawn", data.strip[step][[row]], [words], data.frame_rate)[0] for step in chosen]
+        rows.append({"words": words, "clips": list(zip([f"step {step:,}" for step in chosen], drawn, strict=True))})
+    return rows
 
 
 def _clip_facts(data: PageData) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from vidgen_core.clip import parse_rate
 
-__all__ = ["Picture", "picture"]
+__all__ = ["Picture", "animated", "picture"]
 
 _LARGEST_PX = 192  # the longer side on the page; a larger clip is made smaller
 _EXACT_PX = 64  # up to this side a clip is kept to the pixel, and the browser enlarges it
@@ -48,6 +48,12 @@ def picture(clip: NDArray[np.uint8], frame_rate: str) -> Picture:
     return Picture(_data_uri(frames, durations_ms, exact), _data_uri([still], [0], exact), width_px, height_px, exact)
 
 
+def animated(clip: NDArray[np.uint8], frame_rate: str) -> bytes:
+    """A clip uint8 [T, H, W, 3] as the bytes of an animated WebP that repeats."""
+    frames = [Image.fromarray(frame) for frame in clip]
+    return _webp(frames, _durations_ms(len(frames), frame_rate), max(clip.shape[1:3]) <= _EXACT_PX)
+
+
 def _durations_ms(count: int, frame_rate: str) -> list[int]:
     """How long each frame stays; rounding does not add up over the clip."""
     marks_ms = [round(1000 * place / parse_rate(frame_rate)) for place in range(count + 1)]
@@ -72,8 +78,12 @@ def _two_by_two(frames: list[Image.Image]) -> Image.Image:
 
 
 def _data_uri(frames: list[Image.Image], durations_ms: list[int], exact: bool) -> str:
+    return "data:image/webp;base64," + base64.b64encode(_webp(frames, durations_ms, exact)).decode()
+
+
+def _webp(frames: list[Image.Image], durations_ms: list[int], exact: bool) -> bytes:
     stream = io.BytesIO()
     first, *others = frames
     motion = {"save_all": True, "append_images": others, "duration": durations_ms, "loop": 0} if others else {}
     first.save(stream, "WEBP", lossless=exact, quality=75, method=4, **motion)
-    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+    return stream.getvalue()

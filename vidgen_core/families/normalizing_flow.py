@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vidgen_core.chance import Chance
-from vidgen_core.interfaces import Ask, Batch, Family, Frozen, Player, Space, Text
+from vidgen_core.interfaces import Ask, Batch, Family, Frozen, Player, Space, Text, Work
 from vidgen_core.networks import coupling_flow, tarflow
 from vidgen_core.shapes import Latents
 
@@ -82,6 +82,10 @@ class NormalizingFlow(Family):
     def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
         """The same, a value a sample."""
         return {"loss": -self._noisy_likelihood(batch, batch.text, chance)}
+
+    def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
+        """One pass of the network and its gradient."""
+        return Work(self.network.flops(shape, text_tokens).step, self.network.tokens(shape))
 
     def log_likelihood(self, video: Latents, text: Text | None) -> Tensor:
         """Log density of samples, in nats [B]: log N(f(x); 0, I) + log |det df/dx|."""

@@ -12,7 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vidgen_core.chance import Chance
-from vidgen_core.interfaces import Ask, Batch, Family, Frozen, Player, Space, Text
+from vidgen_core.interfaces import Ask, Batch, Family, Frozen, Player, Space, Text, Work
+from vidgen_core.layers.flops import Flops, product
 from vidgen_core.networks import information_model
 from vidgen_core.objectives.gaussians import divergence, drawn, negative_log_likelihood
 from vidgen_core.shapes import Latents
@@ -105,6 +106,11 @@ class VAE(Family):
         """One pass of the decoder for a draw of the prior."""
         noise = chance.normal("sample", ask.index, self.codes)
         return self.decode(drawn(*self.prior_of(ask.text, noise), noise), ask.text)
+
+    def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
+        """One pass through encoder and decoder and its gradient."""
+        prior = Flops() if self.prior is None or not text_tokens else product(self.prior, 1).on_data
+        return Work((self.network.flops(shape, text_tokens) + prior).step, self.network.tokens(shape))
 
     def posterior(self, video: Latents, text: Text | None) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the codes of a video, [B, codes, code_dim] each."""

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vidgen_core.layers.flops import Flops, product
 from vidgen_core.layers.norms import RMSNorm
 
 __all__ = ["CrossAttention", "Past", "SelfAttention"]
@@ -38,15 +39,30 @@ class SelfAttention(nn.Module):
         self.to_out = nn.Linear(dim, dim)
 
     def forward(
-        self, x: Float[Tensor, "batch tokens dim"], *, causal: bool = False, past: Past | None = None
+        self,
+        x: Float[Tensor, "batch tokens dim"],
+        bias: Float[Tensor, "batch_or_1 heads tokens tokens"] | None = None,
+        *,
+        causal: bool = False,
+        past: Past | None = None,
     ) -> Float[Tensor, "batch tokens dim"]:
-        """Every token attends to every token; to none after it where `causal`; and to all of the `past`."""
+        """Every token attends to every token; to none after it where `causal`; and to all of the `past`.
+
+        A bias is added to the scores.
+        """
         q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = self.query_norm(q), self.key_norm(k)
         if past is not None:
             k, v = past.extended(k, v)
-        out = _attend(q, k, v, causal=causal)
+        out = _attend(q, k, v, bias, causal=causal)
         return self.to_out(out.transpose(1, 2).flatten(2))
+
+    def flops(self, batch: int, tokens: int, *, biased: bool = False) -> Flops:
+        """Of `batch` rows of so many tokens."""
+        scores = 4.0 * batch * tokens**2 * self.to_out.in_features
+        # A bias that learns keeps its scores, which are then not computed again.
+        kind = Flops(products=scores) if biased else Flops(attention=scores)
+        return product(self.to_qkv, batch * tokens) + product(self.to_out, batch * tokens) + kind
 
 
 class CrossAttention(nn.Module):
@@ -78,6 +94,12 @@ class CrossAttention(nn.Module):
         k, v = self.to_key_value(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         out = _attend(self.query_norm(q), self.key_norm(k), v, mask[:, None, None])
         return self.to_out(out.transpose(1, 2).flatten(2))
+
+    def flops(self, tokens: int, entries: int) -> Flops:
+        """Of so many tokens that read one context of so many entries."""
+        read = product(self.to_key_value, entries + 1)
+        scores = Flops(attention=4.0 * tokens * (entries + 1) * self.to_out.in_features)
+        return read + product(self.to_query, tokens) + product(self.to_out, tokens) + scores
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:

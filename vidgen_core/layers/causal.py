@@ -8,19 +8,54 @@ A long video may come in chunks: what a layer needs of the frames before a chunk
 along, and the chunks' results are those of the whole video, one after the other.
 """
 
+import math
+from collections.abc import Iterable
+from typing import Protocol, cast
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vidgen_core.layers.flops import Flops, product
 from vidgen_core.layers.norms import RMSNorm
 from vidgen_core.layers.zeroed import zeroed
 
-__all__ = ["Chain", "Past", "ResidualBlock", "SpaceConv", "SpaceUpsample", "TimeConv", "TimeUpsample"]
+__all__ = [
+    "Chain",
+    "Past",
+    "ResidualBlock",
+    "Size",
+    "SpaceConv",
+    "SpaceUpsample",
+    "TimeConv",
+    "TimeUpsample",
+    "sequence_flops",
+]
 
 Features = Float[Tensor, "batch frames height width channels"]
+# (frames, height, width)
+Size = tuple[int, int, int]
 # What layers keep of the chunks of one video that they have seen; empty before the first.
 Past = dict[nn.Module, Tensor]
+
+
+class _Sized(Protocol):
+    """A layer that knows what becomes of a video's size, and what that costs."""
+
+    def after(self, size: Size) -> Size: ...
+
+    def flops(self, size: Size) -> Flops: ...
+
+
+def sequence_flops(layers: Iterable[nn.Module], size: Size) -> Flops:
+    """Of layers of this file one after the other, from a video of one size on."""
+    total = Flops()
+    for layer in layers:
+        sized = cast("_Sized", layer)
+        total += sized.flops(size)
+        size = sized.after(size)
+    return total
 
 
 class _InTime(nn.Module):
@@ -60,6 +95,15 @@ class SpaceConv(nn.Module):
         out = F.conv2d(x.flatten(0, 1).permute(0, 3, 1, 2), kernel, self.bias, self.stride, padding=1)
         return out.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
 
+    def after(self, size: Size) -> Size:
+        """What a video of one size becomes."""
+        frames, height, width = size
+        return frames, -(-height // self.stride), -(-width // self.stride)
+
+    def flops(self, size: Size) -> Flops:
+        """Of a video that comes in with one size."""
+        return Flops(2.0 * math.prod(self.after(size)) * self.weight.numel())
+
 
 class TimeConv(_InTime):
     """A causal convolution over three frames at each place; the past of the first frame is that frame itself.
@@ -85,6 +129,14 @@ class TimeConv(_InTime):
         taps = [padded[:, tap + first : tap + frames : self.stride] for tap in range(3)]
         return self.mix(torch.cat(taps, dim=-1))
 
+    def after(self, size: Size) -> Size:
+        """What a video of one size becomes."""
+        return 1 + (size[0] - 1) // self.stride, *size[1:]
+
+    def flops(self, size: Size) -> Flops:
+        """Of a video that comes in with one size."""
+        return product(self.mix, math.prod(self.after(size)))
+
 
 class TimeUpsample(_InTime):
     """1 + k frames to 1 + 2k: the first stays one, each later frame becomes two, then a causal convolution."""
@@ -98,6 +150,14 @@ class TimeUpsample(_InTime):
         twice = x.repeat_interleave(2, dim=1)
         return self.conv(twice if past and self.conv in past else twice[:, 1:], past)
 
+    def after(self, size: Size) -> Size:
+        """What a video of one size becomes."""
+        return 2 * size[0] - 1, *size[1:]
+
+    def flops(self, size: Size) -> Flops:
+        """Of a video that comes in with one size."""
+        return self.conv.flops(self.after(size))
+
 
 class SpaceUpsample(nn.Module):
     """Height and width doubled by nearest neighbor."""
@@ -105,6 +165,15 @@ class SpaceUpsample(nn.Module):
     def forward(self, x: Features) -> Features:
         """[B, T, H, W, C] to [B, T, 2 H, 2 W, C]."""
         return x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+    def after(self, size: Size) -> Size:
+        """What a video of one size becomes."""
+        return size[0], 2 * size[1], 2 * size[2]
+
+    def flops(self, size: Size) -> Flops:
+        """None: values are copied."""
+        del size
+        return Flops()
 
 
 class ResidualBlock(_InTime):
@@ -123,3 +192,11 @@ class ResidualBlock(_InTime):
     def forward(self, x: Features, past: Past | None = None) -> Features:
         """[B, T, H, W, C], shape kept."""
         return x + self.to_out(self.time(self.space(x), past))
+
+    def after(self, size: Size) -> Size:
+        """What a video of one size becomes: it keeps it."""
+        return size
+
+    def flops(self, size: Size) -> Flops:
+        """Of a video of one size."""
+        return sequence_flops([self.space[1], self.time[1]], size) + product(self.to_out, math.prod(size))

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vidgen_core.layers.flops import Flops, convolution, product
 from vidgen_core.layers.zeroed import zeroed
 from vidgen_core.shapes import Latents, PerSample
 
@@ -52,6 +53,10 @@ class ChannelMix(nn.Module):
         log_volume = torch.linalg.slogdet(self.weight.float()).logabsdet * math.prod(x.shape[2:])
         return torch.einsum("ij,bj...->bi...", self.weight, x), log_volume.expand(len(x))
 
+    def flops(self, places: int) -> Flops:
+        """Of so many places; the determinant, which no place adds to, is left out."""
+        return Flops(2.0 * places * self.weight.numel())
+
     def inverse(self, z: Latents) -> Latents:
         """The x of a z."""
         return torch.einsum("ij,bj...->bi...", torch.linalg.inv(self.weight.float()), z)
@@ -87,6 +92,13 @@ class AffineCoupling(nn.Module):
         kept, moved = z[:, : self.kept], z[:, self.kept :]
         log_scale, shift = self._given(kept, condition)
         return torch.cat([kept, moved * (-log_scale).exp() - shift], dim=1)
+
+    def flops(self, places: int, *, said: bool) -> Flops:
+        """Of so many places, with or without a condition."""
+        total = convolution(self.first, places) + convolution(self.middle[1], places) + convolution(self.last, places)
+        if self.condition is not None and said:
+            total += product(self.condition, 1).on_data
+        return total
 
     def _given(self, kept: Latents, condition: Condition | None) -> tuple[Latents, Latents]:
         hidden = self.first(kept)

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vidgen_core.layers.flops import Flops, product
+
 __all__ = ["TimeEmbedding", "sinusoids", "space_time_positions"]
 
 
@@ -48,3 +50,7 @@ class TimeEmbedding(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         """[...] to [..., dim]."""
         return self.mlp(sinusoids(1000.0 * t, self.frequency_dim))
+
+    def flops(self, times: int) -> Flops:
+        """Of so many times."""
+        return product(self.mlp[0], times).on_data + product(self.mlp[2], times)

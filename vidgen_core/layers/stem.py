@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidgen_core.layers.causal import SpaceConv
+from vidgen_core.layers.flops import Flops, product
 from vidgen_core.layers.norms import RMSNorm
 from vidgen_core.layers.zeroed import zeroed
 
@@ -37,6 +38,10 @@ class ConditionedBlock(nn.Module):
         between = self.norm_between(self.conv_in(F.silu(self.norm_in(x)))) * (1 + scale) + shift
         return x + self.conv_out(F.silu(between))
 
+    def flops(self, size: tuple[int, int, int]) -> Flops:
+        """Of a video of so many (frames, height, width)."""
+        return self.conv_in.flops(size) + self.conv_out.flops(size) + product(self.modulation[1], size[0])
+
 
 class ConvStem(nn.Module):
     """Noisy latents to features of the same size."""
@@ -49,6 +54,10 @@ class ConvStem(nn.Module):
     def forward(self, x: Float[Tensor, "batch in_channels frames height width"], condition: Condition) -> Features:
         """[B, C, T, H, W] to [B, T, H, W, channels]."""
         return self.block(self.conv_in(x.permute(0, 2, 3, 4, 1).contiguous()), condition)
+
+    def flops(self, size: tuple[int, int, int]) -> Flops:
+        """Of a video of so many (frames, height, width)."""
+        return self.conv_in.flops(size).on_data + self.block.flops(size)
 
 
 class ConvHead(nn.Module):
@@ -76,3 +85,8 @@ class ConvHead(nn.Module):
         joined = self.block(self.join(torch.cat([tokens, features], dim=-1)), condition)
         share = self.input_share(condition).transpose(1, 2)[..., None, None]
         return self.conv_out(F.silu(joined)).permute(0, 4, 1, 2, 3) + share * x
+
+    def flops(self, size: tuple[int, int, int]) -> Flops:
+        """Of a video of so many (frames, height, width)."""
+        convs = self.join.flops(size) + self.block.flops(size) + self.conv_out.flops(size)
+        return convs + product(self.input_share[1], size[0])

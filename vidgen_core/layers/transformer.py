@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidgen_core.layers.attention import CrossAttention, Past, SelfAttention
+from vidgen_core.layers.flops import Flops, product
 
 __all__ = ["TransformerBlock"]
 
@@ -43,3 +44,10 @@ class TransformerBlock(nn.Module):
         if self.context_attention is not None and self.norm_context is not None and context is not None:
             x = x + self.context_attention(self.norm_context(x), *context)
         return x + self.mlp(self.norm_mlp(x))
+
+    def flops(self, tokens: int, entries: int) -> Flops:
+        """Of one row of tokens that reads a context of so many entries; what causality leaves out is counted."""
+        total = self.attention.flops(1, tokens) + product(self.mlp[0], tokens) + product(self.mlp[2], tokens)
+        if self.context_attention is not None and entries:
+            total += self.context_attention.flops(tokens, entries)
+        return total

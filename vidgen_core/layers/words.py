@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from vidgen_core.interfaces import Text
 from vidgen_core.layers.embeddings import sinusoids
+from vidgen_core.layers.flops import Flops, product
 
 __all__ = ["Words"]
 
@@ -21,3 +22,7 @@ class Words(nn.Module):
         """Entries [B, L, dim] and mask [B, L]."""
         places = torch.arange(text.tokens.shape[1], device=text.tokens.device)
         return self.embed(text.tokens) + sinusoids(places, self.dim, max_period=100.0), text.mask
+
+    def flops(self, tokens: int) -> Flops:
+        """Of so many text tokens."""
+        return product(self.embed, tokens).on_data

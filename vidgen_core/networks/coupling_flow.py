@@ -1,12 +1,14 @@
 """A flow of coupling layers on space-time patches. Kingma and Dhariwal 2018, "Glow" (arXiv:1807.03039), one scale."""
 
 import math
+from collections.abc import Iterable
 from typing import Literal, cast
 
 from torch import Tensor, nn
 
 from vidgen_core.interfaces import Frozen, Space, Text
 from vidgen_core.layers.couplings import AffineCoupling, ChannelMix, ChannelScale
+from vidgen_core.layers.flops import Flops
 from vidgen_core.layers.patches import patchify, unpatchify
 from vidgen_core.shapes import Latents, PerSample
 
@@ -85,6 +87,18 @@ class CouplingFlow(nn.Module):
         for number in reversed(range(len(self.steps))):
             x = cast(FlowStep, self.steps[number]).inverse(x, said)
         return self._unfolded(x)
+
+    def flops(self, shape: tuple[int, int, int, int], text_tokens: int) -> Flops:
+        """Of one sample (channels, frames, height, width); a prompt is one vector, however long."""
+        total, places = Flops(), self.tokens(shape)
+        for step in cast("Iterable[FlowStep]", self.steps):
+            # Data are shifted and scaled by what learns before they are mixed, which so has a gradient to pass on.
+            total += step.mix.flops(places) + step.coupling.flops(places, said=text_tokens > 0)
+        return total
+
+    def tokens(self, shape: tuple[int, int, int, int]) -> int:
+        """Places of one sample, once patches are folded."""
+        return math.prod(shape[1:]) // math.prod(self.config.patch)
 
     def _folded(self, video: Latents) -> Latents:
         return patchify(video, self.config.patch).permute(0, 4, 1, 2, 3)

@@ -7,6 +7,8 @@ adaptive layer norms; blocks in space also read the text. Convolutions may stand
 
 import math
 import re
+from collections.abc import Mapping
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -15,7 +17,9 @@ from torch import Tensor, nn
 from vidgen_core.interfaces import Frozen, Space, Text
 from vidgen_core.layers.attention import CrossAttention, SelfAttention
 from vidgen_core.layers.embeddings import TimeEmbedding, sinusoids, space_time_positions
+from vidgen_core.layers.flops import Flops, product
 from vidgen_core.layers.patches import patchify, unpatchify
+from vidgen_core.layers.scalars import ScalarEmbedding
 from vidgen_core.layers.stem import ConvHead, ConvStem
 from vidgen_core.layers.zeroed import zeroed
 from vidgen_core.shapes import Latents, Times
@@ -71,16 +75,29 @@ class Block(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "rows tokens dim"],
-        condition: Float[Tensor, "rows tokens_or_1 dim"],
+        x: Float[Tensor, "batch rows tokens dim"],
+        condition: Float[Tensor, "batch rows_or_1 tokens_or_1 dim"],
         context: tuple[Tensor, Tensor] | None = None,
-    ) -> Float[Tensor, "rows tokens dim"]:
-        """One block over rows of tokens, modulated by the row's (or token's) condition."""
+    ) -> Float[Tensor, "batch rows tokens dim"]:
+        """One block over rows of tokens, which attend inside their row; the condition is a row's or a place's.
+
+        The condition is spread over tokens after its product with a matrix six times as wide as the block, not before.
+        """
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(condition).chunk(6, dim=-1)
-        x = x + gate_a * self.attention(self.norm_attention(x) * (1 + scale_a) + shift_a)
+        rows = torch.addcmul(shift_a, self.norm_attention(x), 1 + scale_a)
+        x = torch.addcmul(x, gate_a, self.attention(rows.flatten(0, 1)).view_as(x))
         if self.text_attention is not None and context is not None:
-            x = x + self.text_attention(self.norm_text(x), *context)
-        return x + gate_m * self.mlp(self.norm_mlp(x) * (1 + scale_m) + shift_m)
+            # All rows of a video read the same words, whose keys and values are so computed once.
+            x = x + self.text_attention(self.norm_text(x).flatten(1, 2), *context).view_as(x)
+        return torch.addcmul(x, gate_m, self.mlp(torch.addcmul(shift_m, self.norm_mlp(x), 1 + scale_m)))
+
+    def flops(self, rows: int, tokens: int, *, conditions: int, entries: int) -> Flops:
+        """Of one video: rows of tokens, its different conditions, entries of its text."""
+        places = rows * tokens
+        total = self.attention.flops(rows, tokens) + product(self.modulation[1], conditions)
+        if self.text_attention is not None and entries:
+            total += self.text_attention.flops(places, entries)
+        return total + product(self.mlp[0], places) + product(self.mlp[2], places)
 
 
 class FactorizedDiT(nn.Module):
@@ -101,6 +118,7 @@ class FactorizedDiT(nn.Module):
         self.text_pooled = nn.Sequential(
             nn.Linear(config.dim, config.dim), nn.SiLU(), nn.Linear(config.dim, config.dim)
         )
+        self.scalars = ScalarEmbedding(space.scalars, config.dim) if space.scalars else None
         self.space_blocks = nn.ModuleList(Block(config, text=space.text_dim > 0) for _ in range(config.depth))
         self.time_blocks = nn.ModuleList(Block(config, text=False) for _ in range(config.depth))
         self.norm_out = nn.LayerNorm(config.dim, elementwise_affine=False)
@@ -111,9 +129,11 @@ class FactorizedDiT(nn.Module):
         if self.head is None:
             zeroed(self.to_out)
 
-    def forward(self, x: Latents, t: Times, text: Text | None) -> Latents:
-        """Prediction for noisy `x` at time `t`, one time a sample or one a latent frame."""
+    def forward(self, x: Latents, t: Times, text: Text | None, scalars: Mapping[str, Tensor] | None = None) -> Latents:
+        """Prediction for noisy `x` at time `t`, one time a sample or one a latent frame; scalars are as in `Batch`."""
         condition, context = self._read(t if t.ndim == 2 else t[:, None].expand(-1, x.shape[2]), text)
+        if self.scalars is not None:
+            condition = condition + self.scalars(scalars or {}, len(x))[:, None]
         if self.stem is None or self.head is None:
             return unpatchify(self._transform(patchify(x, self.config.patch), condition, context), self.config.patch)
         features = self.stem(x, condition)
@@ -129,6 +149,28 @@ class FactorizedDiT(nn.Module):
             for name, weight in self.named_parameters()
             if weight.ndim == 2 and inside.search(name) and ".modulation." not in name
         )
+
+    def flops(self, shape: tuple[int, int, int, int], text_tokens: int) -> Flops:
+        """Of one sample (channels, frames, height, width) with so many text tokens."""
+        _, frames, height, width = shape
+        rows, tokens = frames // self.config.patch_frames, height * width // self.config.patch_px**2
+        total = self.time.flops(frames) + product(self.modulation_out[1], rows) + product(self.to_out, rows * tokens)
+        embed = product(self.embed, rows * tokens)
+        if self.stem is None or self.head is None:
+            total += embed.on_data
+        else:
+            total += embed + self.stem.flops(shape[1:]) + self.head.flops(shape[1:])
+        if self.text_tokens is not None and text_tokens:
+            total += product(self.text_tokens, text_tokens).on_data
+            total += product(self.text_pooled[0], 1) + product(self.text_pooled[2], 1)
+        for space_block, time_block in zip(self.space_blocks, self.time_blocks, strict=True):
+            total += cast("Block", space_block).flops(rows, tokens, conditions=rows, entries=text_tokens)
+            total += cast("Block", time_block).flops(tokens, rows, conditions=rows, entries=0)
+        return total
+
+    def tokens(self, shape: tuple[int, int, int, int]) -> int:
+        """Tokens of one sample (channels, frames, height, width)."""
+        return math.prod(shape[1:]) // math.prod(self.config.patch)
 
     def _read(self, t: Tensor, text: Text | None) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """The condition of each latent frame [B, T, dim], and the words with their mask."""
@@ -151,18 +193,12 @@ class FactorizedDiT(nn.Module):
     def _transform(self, patches: Tensor, condition: Tensor, context: tuple[Tensor, Tensor] | None) -> Tensor:
         """Patches [B, T', H', W', values] through the transformer, to patches."""
         tokens = self.embed(patches) + self._positions_of(patches)
-        batch, frames, height, width, _ = tokens.shape
+        height, width = tokens.shape[2:4]
         condition = condition[:, :: self.config.patch_frames]
-        if context is not None:
-            words, mask = context
-            context = (words.repeat_interleave(frames, dim=0), mask.repeat_interleave(frames, dim=0))
-        in_space = condition.flatten(0, 1)[:, None]
-        in_time = condition.repeat_interleave(height * width, dim=0)
+        rows = tokens.flatten(2, 3)
         for space_block, time_block in zip(self.space_blocks, self.time_blocks, strict=True):
-            rows = space_block(tokens.reshape(batch * frames, height * width, -1), in_space, context)
-            rows = rows.reshape(batch, frames, height * width, -1).transpose(1, 2).flatten(0, 1)
-            rows = time_block(rows, in_time)
-            tokens = rows.reshape(batch, height * width, frames, -1).transpose(1, 2)
-        tokens = tokens.reshape(batch, frames, height, width, -1)
+            rows = space_block(rows, condition[:, :, None], context)
+            rows = time_block(rows.transpose(1, 2).contiguous(), condition[:, None]).transpose(1, 2).contiguous()
+        tokens = rows.unflatten(2, (height, width))
         shift, scale = self.modulation_out(condition)[:, :, None, None].chunk(2, dim=-1)
         return self.to_out(self.norm_out(tokens) * (1 + scale) + shift)

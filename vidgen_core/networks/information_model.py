@@ -5,6 +5,8 @@ Gaussian over M latent vectors. The decoder reads latents and text at each place
 """
 
 import math
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from vidgen_core.interfaces import Frozen, Space, Text
 from vidgen_core.layers.embeddings import space_time_positions
+from vidgen_core.layers.flops import Flops, product
 from vidgen_core.layers.patches import patchify, unpatchify
 from vidgen_core.layers.transformer import TransformerBlock
 from vidgen_core.layers.words import Words
@@ -106,6 +109,21 @@ class InformationModel(nn.Module):
             tokens = block(tokens, context)
         values = self.to_out(tokens[:, self.config.codes :])
         return unpatchify(values.unflatten(1, self.grid), self.config.patch)
+
+    def flops(self, shape: tuple[int, int, int, int], text_tokens: int) -> Flops:
+        """Of encoding and decoding one sample (channels, frames, height, width) with so many text tokens."""
+        places, codes = self.tokens(shape), self.config.codes
+        total = product(self.embed, places).on_data + product(self.to_posterior[1], codes)
+        total += product(self.from_codes, codes) + product(self.to_out[1], places)
+        if self.words is not None:
+            total += self.words.flops(text_tokens) * 2
+        for block in cast("Iterable[TransformerBlock]", [*self.encoder, *self.decoder]):
+            total += block.flops(codes + places, text_tokens)
+        return total
+
+    def tokens(self, shape: tuple[int, int, int, int]) -> int:
+        """Patches of one sample (channels, frames, height, width)."""
+        return math.prod(shape[1:]) // math.prod(self.config.patch)
 
     def _context(self, text: Text | None) -> tuple[Tensor, Tensor] | None:
         return None if self.words is None or text is None else self.words(text)

@@ -5,6 +5,7 @@ scales and guidance as in Gu et al. 2025, "STARFlow" (arXiv:2506.06276).
 """
 
 import math
+from collections.abc import Iterable
 from typing import Literal, cast
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from vidgen_core.interfaces import Frozen, Space, Text
 from vidgen_core.layers.attention import Past
 from vidgen_core.layers.embeddings import space_time_positions
+from vidgen_core.layers.flops import Flops, product
 from vidgen_core.layers.patches import patchify, unpatchify
 from vidgen_core.layers.transformer import TransformerBlock
 from vidgen_core.layers.words import Words
@@ -114,6 +116,13 @@ class FlowBlock(nn.Module):
                 break
         return x
 
+    def flops(self, tokens: int, entries: int) -> Flops:
+        """Of so many tokens that read so many text tokens."""
+        total = product(self.embed, tokens - 1) + product(self.to_out, tokens)
+        for layer in cast("Iterable[TransformerBlock]", self.layers):
+            total += layer.flops(tokens, entries)
+        return total
+
     def _read(
         self, entries: Tensor, context: tuple[Tensor, Tensor] | None, pasts: list[Past] | None
     ) -> tuple[Tokens, Tokens]:
@@ -179,6 +188,21 @@ class TarFlow(nn.Module):
                 tokens = block.inverse_by_iteration(tokens, context, guidance, tolerance=tolerance)
             tokens = _ordered(tokens, number)
         return self._video(tokens)
+
+    def flops(self, shape: tuple[int, int, int, int], text_tokens: int) -> Flops:
+        """Of one sample (channels, frames, height, width) with so many text tokens."""
+        total = Flops() if self.words is None else self.words.flops(text_tokens)
+        for number, block in enumerate(cast("Iterable[FlowBlock]", self.blocks)):
+            total += block.flops(self.tokens(shape), text_tokens)
+            if number == 0:
+                # Its patches are data.
+                first = product(block.embed, self.tokens(shape) - 1)
+                total += first * -1 + first.on_data
+        return total
+
+    def tokens(self, shape: tuple[int, int, int, int]) -> int:
+        """Tokens of one sample (channels, frames, height, width)."""
+        return math.prod(shape[1:]) // math.prod(self.config.patch)
 
     def _context(self, text: Text | None) -> tuple[Tensor, Tensor] | None:
         return None if self.words is None or text is None else self.words(text)

@@ -200,7 +200,9 @@ class BytesColumn:
                 continue
             number = self._groups[group][0]
             try:
-                read = os.preadv(self._open(number).fileno(), (place,), offset)
+                # Held by name: another thread may push it out of the cache, and nobody else would hold it.
+                stream = self._open(number)
+                read = os.preadv(stream.fileno(), (place,), offset)
             except OSError as error:
                 raise damaged(self._files[number], str(error)) from error
             if read != width:

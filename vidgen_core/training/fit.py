@@ -23,6 +23,7 @@ from vidgen_core.training.journal import Journal, Progress, Recorder
 from vidgen_core.training.order import Order, Stream, ahead
 from vidgen_core.training.place import Place
 from vidgen_core.training.samples import Samples
+from vidgen_core.training.speed import meter_of
 
 __all__ = ["Fitted", "finished", "fit"]
 
@@ -86,8 +87,11 @@ def fit(job: Job, *, place: Place, recorder: Recorder | None = None, progress: P
         kept, notes = _resume(job, digest, state, place)
         resumed_from = state.step
         stream, steps = Stream(train, settings, place, chance), range(state.step, settings.steps)
+        meter = meter_of(job, learner, train.batch([0], [0]), place)
         with (
-            closing(Journal(job, place, recorder=recorder, progress=progress, kept=kept, step=state.step)) as journal,
+            closing(
+                Journal(job, place, meter, recorder=recorder, progress=progress, kept=kept, step=state.step)
+            ) as journal,
             closing(ahead(stream.pieces, steps, threads=settings.loader_threads)) as batches,
         ):
             for step in loop.run(state, batches, chance=chance, settings=settings, place=place):
@@ -128,7 +132,8 @@ def finished(job: Job, digest: str | None = None) -> Fitted | None:
 
 def _open(job: Job, split: str, learner: Learner) -> Samples:
     reads_text = learner.reads_text and (job.space is None or job.space.text_dim > 0)
-    samples = Samples(job.data, split, text=reads_text)
+    scalars = () if job.space is None else [scalar.name for scalar in job.space.scalars]
+    samples = Samples(job.data, split, text=reads_text, scalars=scalars)
     if not samples and split == job.data.train:
         raise VidgenError("There is no clip to learn from", move="Loosen data.select, or add videos")
     if job.space is not None and samples:
@@ -185,7 +190,7 @@ def _check_same(job: Job, found: str, digest: str | None) -> None:
 
 
 def _write_final(job: Job, state: loop.State, train: Samples, told: Mapping[str, Any]) -> None:
-    space = None if job.space is None else job.space.model_dump()
+    space = None if job.space is None else job.space.model_dump(mode="json")
     card = {"kind": job.kind, "name": job.name, "config": job.config, "space": space, "fitted": dict(told)}
     with state.averaged() as learner, torch.no_grad():
         learner.eval()

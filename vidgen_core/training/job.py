@@ -10,7 +10,7 @@ from vidgen_core import digests, discovery
 from vidgen_core.chance import Chance
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
-from vidgen_core.interfaces import Learner, Space
+from vidgen_core.interfaces import Family, Learner, Space
 from vidgen_core.training.place import Place
 from vidgen_core.training.settings import TrainSettings
 
@@ -25,6 +25,7 @@ class Data(Frozen):
         files: Files with `clip_id`, `split` and the sample. Samples are ordered by `clip_id`, not by file.
         captions: Files with `clip_id` and `caption`.
         embeddings: Files with `caption`, `tokens` and `mask`.
+        scalars: Files with `clip_id` and a column for each scalar condition.
         train: The split to learn from.
         held_out: The split of the held-out passes.
 
@@ -34,10 +35,11 @@ class Data(Frozen):
     files: tuple[Path, ...]
     captions: tuple[Path, ...] = ()
     embeddings: tuple[Path, ...] = ()
+    scalars: tuple[Path, ...] = ()
     train: str = "train"
     held_out: str = "held_out"
 
-    @field_validator("files", "captions", "embeddings")
+    @field_validator("files", "captions", "embeddings", "scalars")
     @classmethod
     def _absolute(cls, files: tuple[Path, ...]) -> tuple[Path, ...]:
         # Ray Train's workers stand in another folder.
@@ -89,6 +91,12 @@ class Job(Frozen):
             learner = config.build() if self.space is None else config.build(self.space)
         if not isinstance(learner, Learner):
             raise VidgenError(f"{self.name!r} has nothing to learn", move="Use it as it is, without training")
+        if (
+            self.space is not None
+            and self.space.scalars
+            and not (isinstance(learner, Family) and learner.accepts_scalars)
+        ):
+            raise VidgenError(f"{self.name!r} does not read conditions", move="Take them out: --set 'conditions=[]'")
         return learner
 
     def digest(self, samples_digest: str) -> str:

@@ -1,10 +1,10 @@
 """What a run tells while it learns: rows for the recorder and the history, and progress for whoever waits."""
 
 import json
+import logging
 import math
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -12,14 +12,18 @@ from typing import Any, Protocol, runtime_checkable
 from vidgen_core.training.job import Job
 from vidgen_core.training.loop import Step
 from vidgen_core.training.place import Place
+from vidgen_core.training.speed import Meter
+from vidgen_core.training.system import System
 
-__all__ = ["History", "Journal", "Progress", "Rate", "Recorder", "write_progress"]
+__all__ = ["History", "Journal", "Progress", "Recorder", "write_progress"]
 
+_log = logging.getLogger(__name__)
 # progress(steps done, steps in all, figures of the moment)
 Progress = Callable[[int, int, Mapping[str, float]], None]
 
 _PROGRESS_S = 0.5
-_RATE_S = 30.0
+# What of the meter is shown while the run goes on.
+_SHOWN = ("steps_per_s", "samples_per_s", "tokens_per_s", "mfu", "wait_share")
 
 
 @runtime_checkable
@@ -80,6 +84,7 @@ class Journal:
     Args:
         job: The run.
         place: Which worker this is.
+        meter: Measures the speed.
         recorder: Takes the rows besides the history.
         progress: Told at most twice a second.
         kept: What a checkpoint kept of the journal.
@@ -88,7 +93,7 @@ class Journal:
     """
 
     def __init__(
-        self, job: Job, place: Place, *, recorder: Recorder | None, progress: Progress | None,
+        self, job: Job, place: Place, meter: Meter, *, recorder: Recorder | None, progress: Progress | None,
         kept: Mapping[str, Any] | None, step: int,
     ) -> None:  # fmt: skip
         self._settings, self._speaks = job.settings, place.first
@@ -96,7 +101,9 @@ class Journal:
         # Sums since the last row: a checkpoint keeps them, so that a resumed run logs what an unbroken one does.
         self._sums: dict[str, list[float]] = dict(kept["sums"]) if kept else {}
         self.held_out: dict[str, float] = dict(kept["held_out"]) if kept else {}
-        self._rate = Rate()
+        self._meter, self._system = meter, System(place)
+        self._last_told = -math.inf
+        self._compared = False
         if self._speaks:
             job.work_dir.mkdir(parents=True, exist_ok=True)
             self._history = History(job.work_dir / "history.jsonl", until_step=step)
@@ -105,24 +112,26 @@ class Journal:
 
     def step(self, step: Step) -> None:
         """Count one step in, and tell progress when it is due."""
-        self._rate.add(step.wait_s)
+        self._meter.add(step.wait_s)
         for turn in step.turns:
             if turn.stepped:
                 self._add(f"train/loss/{turn.player}", turn.loss)
                 self._add(f"train/gradient_norm/{turn.player}", turn.norm)
         done, total = step.number, self._settings.steps
-        if self._speaks and self._progress and (self._rate.due() or done == total):
+        if self._speaks and self._progress and (self._due() or done == total):
+            figures = self._meter.figures()
             losses = {f"loss/{turn.player}": turn.loss for turn in step.turns if turn.stepped}
-            self._progress(done, total, {**self._rate.figures(self._settings.batch), **losses})
+            self._progress(done, total, {**losses, **{name: figures[name] for name in _SHOWN}})
 
     def row(self, step: Step, skipped: int) -> None:
         """Log the means since the last row."""
         means = {name: total / count for name, (total, count) in self._sums.items()}
         self._sums = {}
-        speed = {f"train/{name}": value for name, value in self._rate.figures(self._settings.batch).items()}
-        self._log(
-            step.number, {**means, "train/learning_rate": step.rate, "train/skipped_steps": float(skipped), **speed}
-        )
+        updates = {f"train/update_ratio/{player}": ratio for player, ratio in step.updates.items()}
+        state = {"train/learning_rate": step.rate, "train/skipped_steps": float(skipped)}
+        clocked = {f"speed/{name}": value for name, value in {**self._meter.figures(), **self._comparison()}.items()}
+        clocked |= {f"system/{name}": value for name, value in self._system.figures().items()}
+        self._log(step.number, {**means, **updates, **state, **clocked})
 
     def measured(self, step: Step, values: Mapping[str, float]) -> None:
         """Log a held-out pass."""
@@ -141,6 +150,22 @@ class Journal:
         if self._speaks:
             self._history.close()
 
+    def _comparison(self) -> dict[str, float]:
+        """Predicted against measured, once."""
+        told = {} if self._compared or not self._speaks else self._meter.comparison()
+        if told:
+            self._compared = True
+            _log.info("A step was predicted to take %(predicted_step_s).3g s and takes %(measured_step_s).3g s", told)
+        return told
+
+    def _due(self) -> bool:
+        """Whether it is time to tell progress again: at most twice a second."""
+        now = time.monotonic()
+        if now - self._last_told < _PROGRESS_S:
+            return False
+        self._last_told = now
+        return True
+
     def _log(self, step: int, values: Mapping[str, float]) -> None:
         if self._speaks:
             self._history.log(step, values)
@@ -151,37 +176,6 @@ class Journal:
         pair = self._sums.setdefault(name, [0.0, 0.0])
         pair[0] += value
         pair[1] += 1
-
-
-class Rate:
-    """Steps a second over the last half minute, and the share of the time spent waiting for samples."""
-
-    def __init__(self) -> None:
-        self._marks: deque[tuple[float, int, float]] = deque([(time.monotonic(), 0, 0.0)])
-        self._last_told = -math.inf
-
-    def add(self, wait_s: float) -> None:
-        """Count one step in."""
-        _, steps, waited_s = self._marks[-1]
-        self._marks.append((time.monotonic(), steps + 1, waited_s + wait_s))
-        while self._marks[-1][0] - self._marks[0][0] > _RATE_S and len(self._marks) > 2:
-            self._marks.popleft()
-
-    def figures(self, batch: int) -> dict[str, float]:
-        """Steps and samples a second, and the share of waiting."""
-        (begin_s, first, waited_s), (end_s, last, waited_in_all_s) = self._marks[0], self._marks[-1]
-        seconds = max(1e-9, end_s - begin_s)
-        steps_per_s = (last - first) / seconds
-        share = min(1.0, (waited_in_all_s - waited_s) / seconds)
-        return {"steps_per_s": steps_per_s, "samples_per_s": steps_per_s * batch, "wait_share": share}
-
-    def due(self) -> bool:
-        """Whether it is time to tell progress again: at most twice a second."""
-        now = time.monotonic()
-        if now - self._last_told < _PROGRESS_S:
-            return False
-        self._last_told = now
-        return True
 
 
 def write_progress(file: Path, stage: str) -> Progress:

@@ -20,6 +20,7 @@ from vidgen_core.training.place import Place
 from vidgen_core.training.players import Training, Turn
 from vidgen_core.training.schedule import rate
 from vidgen_core.training.settings import TrainSettings
+from vidgen_core.training.updates import ratios, remember
 
 __all__ = ["State", "Step", "precision", "run"]
 
@@ -33,6 +34,7 @@ class Step:
         turns: What each player's turns came to, in their order.
         rate: The learning rate.
         wait_s: Seconds that the loop waited for samples.
+        updates: Length of each player's update over that of its weights; of steps that are logged, otherwise {}.
 
     """
 
@@ -40,6 +42,7 @@ class Step:
     turns: Sequence[Turn]
     rate: float
     wait_s: float
+    updates: Mapping[str, float]
 
 
 class State:
@@ -124,10 +127,11 @@ def run(
             return
         step_rate = rate(settings, state.step)
         pieces = [piece.to(place.device) for piece in pieces]
+        before = remember(state.players) if (state.step + 1) % settings.log_every == 0 else {}
         turns = list(_turns(state, pieces, step_rate, chance=chance, settings=settings, place=place))
         state.share_buffers(place)
         state.count(turns, settings)
-        yield Step(state.step, turns, step_rate, wait_s)
+        yield Step(state.step, turns, step_rate, wait_s, ratios(before, state.players))
 
 
 def precision(settings: TrainSettings, place: Place) -> torch.autocast:

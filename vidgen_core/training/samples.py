@@ -17,6 +17,7 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import Batch, Text
 from vidgen_core.training.columns import BytesColumn, Stored, TensorColumn, damaged, read_rows, stored_in
 from vidgen_core.training.job import Data
+from vidgen_core.training.scalars import ScalarColumns
 
 __all__ = ["Samples", "Shape"]
 
@@ -33,19 +34,21 @@ class Samples:
         data: The files.
         split: Which rows of them.
         text: Whether samples carry their captions' embeddings.
+        scalars: Which scalar conditions they carry.
 
     Raises:
         VidgenError: A file is missing or damaged, or captions are not embedded.
 
     """
 
-    def __init__(self, data: Data, split: str, *, text: bool) -> None:
+    def __init__(self, data: Data, split: str, *, text: bool, scalars: Sequence[str] = ()) -> None:
         self._store: _Latents | _Clips = _Latents(data) if data.kind == "latents" else _Clips(data)
         rows = sorted(self._store.rows(split))
         self.clip_ids = [clip_id for clip_id, _, _ in rows]
         self._rows = [row for _, _, row in rows]
         self._shapes = [shape for _, shape, _ in rows]
         self._texts = _Texts(data, self.clip_ids) if text else None
+        self._scalars = ScalarColumns(data.scalars, scalars, self.clip_ids)
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -65,8 +68,9 @@ class Samples:
 
     @property
     def digest(self) -> str:
-        """Changes when other clips, or other captions, would be learned from."""
+        """Changes when other clips, other captions or other scalars would be learned from."""
         said = ["clips"] if self._texts is None else ["captioned clips", *map("\x01".join, self._texts.captions)]
+        said += [self._scalars.digest] if self._scalars.digest else []
         return hashlib.sha256("\x00".join([*said, *self.clip_ids]).encode()).hexdigest()
 
     def batch(self, numbers: Sequence[int], index: Sequence[int]) -> Batch:
@@ -74,7 +78,7 @@ class Samples:
         rows = [self._rows[number] for number in numbers]
         text = None if self._texts is None else self._texts.gather(numbers, index)
         video = self._store.video(self._shapes[numbers[0]], rows)
-        return Batch(video, text, torch.tensor(index, dtype=torch.int64))
+        return Batch(video, text, torch.tensor(index, dtype=torch.int64), self._scalars.batch(numbers))
 
 
 class _Latents:

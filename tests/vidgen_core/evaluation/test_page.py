@@ -49,6 +49,25 @@ def test_everything_given_is_on_it():
     assert "Not promoted" in page(promoted=False)
 
 
+def test_samples_through_training_stand_in_the_order_of_steps_and_no_more_than_six_of_them():
+    strip = {step: np.full((1, 3, 16, 16, 3), step, np.uint8) for step in range(20, 240, 20)}
+    text = page(strip=strip, strip_prompts=["a red square", EVIL][:1])
+    assert re.findall("<small>(step [0-9]+)</small>", text) == [f"step {step}" for step in (20, 60, 100, 140, 180, 220)]
+    assert "The same seeds" not in page()
+
+
+def test_speed_stands_beside_what_was_predicted():
+    rows = [{"step": step, "train/loss/generator": 1.0, "speed/samples_per_s": 10.0 * step, "speed/tokens_per_s": 800.0,
+             "speed/mfu": 0.25, "speed/wait_share": 0.001, "system/peak_memory_gb": float(step)}
+            for step in (1, 2, 3)]  # fmt: skip
+    rows[2] |= {"speed/predicted_step_s": 0.05, "speed/measured_step_s": 0.0625}
+    text = words_of(page(histories={"generator": rows}))
+    assert [
+        figure for figure in ("62.50 ms", "50.00 ms", "20.00", "800.0", "25.0", "3.000") if figure not in text
+    ] == []
+    assert "How fast" not in words_of(page())
+
+
 def test_text_of_users_is_text():
     assert EVIL not in page()
     assert "&lt;script&gt;" in page()

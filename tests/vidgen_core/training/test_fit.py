@@ -17,6 +17,7 @@ from vidgen_core.training.fit import finished, fit
 from vidgen_core.training.job import Data, Job
 from vidgen_core.training.journal import History
 from vidgen_core.training.place import Place
+from vidgen_core.training.speed import CLOCKED
 
 ALONE = Place()
 
@@ -40,9 +41,8 @@ class StoppingRecorder:
 
 
 def rows(job):
-    timed = ("train/steps_per_s", "train/samples_per_s", "train/wait_share")
     found = History.read(job.work_dir / "history.jsonl")
-    return [{name: value for name, value in row.items() if name not in timed} for row in found]
+    return [{name: value for name, value in row.items() if not name.startswith(CLOCKED)} for row in found]
 
 
 def interrupted(job, step):
@@ -123,7 +123,7 @@ def test_the_result_holds_the_averaged_weights_and_what_is_needed_to_build_them(
     fitted = fit(job, place=ALONE)
     state, card = weights.load(job.final_dir)
     assert (card["kind"], card["name"], card["config"]) == ("families", "toy", {"hidden": 5})
-    assert card["space"] == job.space.model_dump()
+    assert card["space"] == job.space.model_dump(mode="json")
     job.build().load_state_dict(state)
     last = checkpoints.latest(job.work_dir / "checkpoints").parts
     average = last["players"]["toy"]["average"]

@@ -1,15 +1,19 @@
 import json
 
-import pytest
-
-from vidgen_core.training.journal import History, Journal, Rate, write_progress
+from vidgen_core.interfaces import Work
+from vidgen_core.training.journal import History, Journal, write_progress
 from vidgen_core.training.loop import Step
 from vidgen_core.training.place import Place
 from vidgen_core.training.players import Turn
+from vidgen_core.training.speed import Meter
 
 
 def step(number, loss=1.0, stepped=True):
-    return Step(number, [Turn("toy", loss, 2.0, stepped)], 0.1, 0.0)
+    return Step(number, [Turn("toy", loss, 2.0, stepped)], 0.1, 0.0, {"toy": 1e-3})
+
+
+def meter(job, place=None):
+    return Meter(Work(1e9, 48), lambda: None, job.settings, place or Place())
 
 
 class Rows:
@@ -25,7 +29,7 @@ class Rows:
 
 def journal(cases, data, folder, *, place=None, recorder=None, kept=None, step=0):
     job = cases.job(data, folder)
-    return Journal(job, place or Place(), recorder=recorder, progress=None, kept=kept, step=step)
+    return Journal(job, place or Place(), meter(job), recorder=recorder, progress=None, kept=kept, step=step)
 
 
 def test_a_row_is_the_mean_over_the_steps_since_the_last_and_skipped_steps_do_not_count(cases, data, tmp_path):
@@ -95,19 +99,6 @@ def test_progress_is_a_file_that_is_always_whole(tmp_path):
     assert told["figures"]["loss/toy"] == 0.25
 
 
-def test_the_rate_is_of_the_last_half_minute(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr("vidgen_core.training.journal.time.monotonic", lambda: now[0])
-    rate = Rate()
-    for number in range(200):
-        now[0] += 1.0 if number < 100 else 0.25
-        rate.add(0.1)
-    figures = rate.figures(8)
-    assert figures["steps_per_s"] == pytest.approx(4.0, rel=0.15)
-    assert figures["samples_per_s"] == figures["steps_per_s"] * 8
-    assert figures["wait_share"] == pytest.approx(0.4, rel=0.15)
-
-
 def test_progress_is_told_at_most_twice_a_second(cases, data, tmp_path, monkeypatch):
     now, told = [0.0], []
     monkeypatch.setattr("vidgen_core.training.journal.time.monotonic", lambda: now[0])
@@ -116,7 +107,7 @@ def test_progress_is_told_at_most_twice_a_second(cases, data, tmp_path, monkeypa
     def tell(done, total, figures):
         told.append(done)
 
-    one = Journal(job, Place(), recorder=None, progress=tell, kept=None, step=0)
+    one = Journal(job, Place(), meter(job), recorder=None, progress=tell, kept=None, step=0)
     for number in range(1, 1001):
         now[0] += 0.01
         one.step(step(number))

@@ -114,3 +114,21 @@ def test_captions_that_were_never_embedded_are_an_error(data, cases, tmp_path):
         Samples(data.model_copy(update={"captions": (file,)}), "train", text=True)
     with pytest.raises(VidgenError, match="no clip has an embedded caption"):
         Samples(data.model_copy(update={"embeddings": ()}), "train", text=True)
+
+
+def test_a_sample_has_the_scalars_of_its_clip_and_nan_where_one_is_null(data, cases, tmp_path):
+    ids = [row["clip_id"] for file in data.files for row in pq.read_table(file).to_pylist()]
+    motion = {clip: float(clip[4:]) if int(clip[4:]) % 3 else None for clip in ids}
+    file = cases.write(tmp_path / "scalars.parquet", {"clip_id": ids, "motion": list(motion.values())})
+    scored = data.model_copy(update={"scalars": (file,)})
+    samples = Samples(scored, "train", text=False, scalars=["motion"])
+    values = samples.batch([4, 2, 0], [0, 1, 2]).scalars["motion"]
+    wanted = [motion[samples.clip_ids[number]] for number in (4, 2, 0)]
+    assert [None if value.isnan() else value.item() for value in values] == wanted
+    plain = Samples(scored, "train", text=False)
+    assert plain.batch([0], [0]).scalars == {}
+    changed = cases.write(tmp_path / "other.parquet", {"clip_id": ids, "motion": [0.0] * len(ids)})
+    other = Samples(data.model_copy(update={"scalars": (changed,)}), "train", text=False, scalars=["motion"])
+    assert len({one.digest for one in (samples, plain, other)}) == 3
+    with pytest.raises(VidgenError, match="no condition 'sharpness'"):
+        Samples(scored, "train", text=False, scalars=["sharpness"])

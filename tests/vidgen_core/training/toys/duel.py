@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor, nn
 
 from vidgen_core.chance import Chance
-from vidgen_core.interfaces import Batch, Frozen, Learner, Player, Space
+from vidgen_core.interfaces import Batch, Frozen, Learner, Player, Space, Work
 
 
 class Config(Frozen):
@@ -48,6 +48,14 @@ class Duel(Learner):
         noise = chance.normal("noise", batch.index, batch.video.shape[1:])
         self.seen_critic.append(self.critic.weight.sum().item())
         yield "generator", -self.critic(self.generator(noise)).mean()
+
+    def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
+        del text_tokens
+        places = shape[1] * shape[2] * shape[3]
+        generator = 2.0 * places * (self.generator[0].weight.numel() + self.generator[2].weight.numel())
+        critic = 2.0 * places * self.critic.weight.numel()
+        # Two turns of the critic on made and real clips, then one of the generator through it.
+        return Work(2 * (generator + 4 * critic) + 3 * generator + 2 * critic, places)
 
     def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
         return {"loss": self.critic(batch.video).flatten(1).mean(1)}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor, nn
 
 from vidgen_core.chance import Chance
-from vidgen_core.interfaces import Batch, Frozen, Learner, Player, Space
+from vidgen_core.interfaces import Batch, Frozen, Learner, Player, Space, Work
 
 
 class Config(Frozen):
@@ -48,6 +48,14 @@ class Toy(Learner):
     def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
         noise = chance.normal("noise", batch.index, batch.video.shape[1:])
         return {"loss": self._errors(batch, noise)}
+
+    def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
+        places = shape[1] * shape[2] * shape[3]
+        weights = self.net[0].weight.numel() + self.net[3].weight.numel()
+        words = 0 if self.text is None else self.text.weight.numel() * text_tokens
+        # The input learns by the text only.
+        saved = self.net[0].weight.numel() * places if self.text is None else 0
+        return Work(2.0 * (3 * weights * places + 2 * words - saved), places)
 
     def _errors(self, batch: Batch, noise: Tensor) -> Tensor:
         x = batch.video + noise

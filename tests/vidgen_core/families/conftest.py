@@ -1,0 +1,99 @@
+"""What the laws are asked of: every family and every codec that can learn, found in their folders."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from vidgen_core import discovery
+from vidgen_core.encoders.hashed_words import Config as HashedWords
+from vidgen_core.interfaces import Batch, Learner, Space
+from vidgen_core.training import loop
+from vidgen_core.training.place import Place
+from vidgen_core.training.settings import TrainSettings
+
+SPACE = Space(channels=4, frames=3, height=8, width=8, text_dim=64)
+CAPTIONS = ["a red square moves left", "a blue circle moves up", "a green triangle", "a red circle moves right"]
+ENCODER = HashedWords.tiny().build()
+FAMILIES = [("families", name) for name in discovery.names("vidgen_core.families")]
+CODECS = [("codecs", name) for name in discovery.names("vidgen_core.codecs")]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One learner under examination.
+
+    Its weights are moved off their start, where zeros hide what a condition does.
+    """
+
+    build: Callable[[], Learner]
+    shape: tuple[int, int, int, int]
+    reads_text: bool
+
+    def learner(self) -> Learner:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            learner = self.build()
+            with torch.no_grad():
+                for parameter in learner.parameters():
+                    parameter.add_(0.02 * torch.randn_like(parameter))
+        return learner
+
+    def batch(self, count=4, first=0) -> Batch:
+        """The samples `first` and on of a stream, smooth in space and time; a sample is the same in every batch."""
+        numbers = range(first, first + count)
+        rows = [self._smooth(torch.Generator().manual_seed(number)) for number in numbers]
+        text = ENCODER.encode([CAPTIONS[number % 4] for number in numbers]) if self.reads_text else None
+        return Batch(torch.stack(rows), text, torch.tensor(list(numbers)))
+
+    def _smooth(self, generator) -> torch.Tensor:
+        channels, *size = self.shape
+        coarse = torch.rand(1, channels, 2, 2, 2, generator=generator) * 2 - 1
+        return torch.nn.functional.interpolate(coarse, tuple(size), mode="trilinear", align_corners=True)[0]
+
+    def settings(self, **changes) -> TrainSettings:
+        plain = {"steps": 1000, "batch": 4, "learning_rate": 3e-3, "warmup_steps": 0, "schedule": "constant"}
+        return TrainSettings(**{**plain, **changes})
+
+    def state(self, settings: TrainSettings) -> loop.State:
+        return loop.State(self.learner(), settings)
+
+    @staticmethod
+    def train(state, settings, chance, batches):
+        """Take the steps of some batches, each a list of pieces."""
+        return list(loop.run(state, batches, chance=chance, settings=settings, place=Place()))
+
+
+def _subject(kind: str, name: str) -> Subject | None:
+    config = discovery.load(f"vidgen_core.{kind}", name).Config
+    if kind == "families":
+        module = config.tiny().build(SPACE)
+        return Subject(lambda: config.tiny().build(SPACE), SPACE.shape, module.reads_text)
+    codec = (config.tiny() if hasattr(config, "tiny") else config()).build()
+    if not isinstance(codec, Learner):
+        return None
+    side = 4 * codec.space_stride
+    return Subject(lambda: config.tiny().build(), (3, 1 + 2 * codec.time_stride, side, side), codec.reads_text)
+
+
+@pytest.fixture(params=FAMILIES + CODECS, ids="-".join)
+def subject(request) -> Subject:
+    """Every learner."""
+    found = _subject(*request.param)
+    if found is None:
+        pytest.skip("there is nothing in it to learn")
+    return found
+
+
+@pytest.fixture(params=FAMILIES, ids="-".join)
+def generating(request) -> Subject:
+    """Every family."""
+    found = _subject(*request.param)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def encoder():
+    return ENCODER
