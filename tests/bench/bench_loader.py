@@ -168,7 +168,8 @@ def _stopped(process: subprocess.Popen[str]) -> None:
 
 def _data_wait(samples: Samples) -> float:
     """Share of a training's time in which it waits for samples; the first steps fill the queue."""
-    settings, chance = _settings(), Chance(0)
+    # One sample a step, or the tiny family takes half a minute for one on a processor.
+    settings, chance = TrainSettings(steps=STEPS, batch=1), Chance(0)
     space = Space(channels=SHAPE[0], frames=SHAPE[1], height=SHAPE[2], width=SHAPE[3], text_dim=0)
     state = loop.State(Config.tiny().build(space), settings)
     stream = Stream(samples, settings, Place(), chance)
