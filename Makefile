@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow check bench bench-data bench-train bench-peers
+.PHONY: setup demo test test-slow check bench bench-data bench-train bench-peers-setup
 setup: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -37,13 +37,14 @@ test-slow: setup
 # Measurements; each writes a file under .bench.
 bench: bench-data bench-train
 
-# The loaders that ours is measured against; their pins are not ours.
-bench-peers: .bench/peers/.installed
-
-.bench/peers/.installed:
-	$(PYTHON) -m venv .bench/peers
-	.bench/peers/bin/python -m pip install --quiet mosaicml-streaming litdata webdataset
-	touch $@
-
 bench-data bench-train: setup
 	$(BIN)/python -m tests.bench.$(subst -,_,$@)
+
+# Environments of the tools that bench-data and bench-train compare with, 20 GB; they start ffmpeg and ffprobe of the system.
+export VIDGEN_PEERS ?= .bench/peers
+bench-peers-setup: $(foreach peer,video2dataset data_juicer nemo_curator loaders,$(VIDGEN_PEERS)/$(peer)/.installed)
+
+$(VIDGEN_PEERS)/%/.installed: tests/bench/peers/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet -r $<
+	touch $@

@@ -62,7 +62,7 @@ def analyze(source: Source, settings: DataSettings) -> Analysis:
         shots = finder.finish().spans
         sidecar = read_sidecar(source.file)
         spans = [
-            _span_row(source, opened, seen, number, start, settings, sidecar)
+            _span_row(source, opened, seen, start, settings, sidecar) | _shot(seen, number, first, stop)
             for number, (first, stop) in enumerate(shots)
             for start in _starts(seen.times_s, first, stop, settings)
         ]
@@ -141,14 +141,13 @@ def _starts(times_s: NDArray[np.float64], first: int, stop: int, settings: DataS
         begin_s = times_s[start] + step_s
 
 
+def _shot(seen: _Pass, number: int, first: int, stop: int) -> dict[str, Any]:
+    """The shot [first, stop) that a span is in, by the times of its first and last frame."""
+    return {"shot": number, "shot_start_pts": int(seen.pts[first]), "shot_stop_pts": int(seen.pts[stop - 1])}
+
+
 def _span_row(  # noqa: PLR0913, PLR0917 - a row is made of all these
-    source: Source,
-    opened: Opened,
-    seen: _Pass,
-    shot: int,
-    start: int,
-    settings: DataSettings,
-    sidecar: Sidecar,
+    source: Source, opened: Opened, seen: _Pass, start: int, settings: DataSettings, sidecar: Sidecar
 ) -> dict[str, Any]:
     wanted_s = seen.times_s[start] + sample_times(settings)
     taken = nearest(seen.times_s, wanted_s)
@@ -164,7 +163,6 @@ def _span_row(  # noqa: PLR0913, PLR0917 - a row is made of all these
         "clip_id": clip_id(source.source_id, start_pts, stop_pts, settings),
         "source_id": source.source_id,
         "uri": source.uri,
-        "shot": shot,
         "start_s": start_s,
         "stop_s": stop_s,
         "start_pts": start_pts,

@@ -52,7 +52,7 @@ __all__ = ["DATA_TABLES", "Brought", "FunnelRow", "Prepared", "analysis_units", 
 
 DATA_TABLES = ("sources", "spans", "clips", "captions", "rejects")
 _OPTIONAL = (SCORES, CAPTION_SCORES, AUDIO)  # of a release only where they have rows
-_ANALYSIS_VERSION = 3
+_ANALYSIS_VERSION = 4
 _ANALYZED = ("dead", "spans", "fingerprints", "sources")
 # The passes that decode sources, by the table that they fill.
 _PASSES = {"sources": "analyze", SCORES: "score", EMBEDDINGS: "embed", GENERATED: "caption", CAPTION_SCORES: "match",

@@ -41,7 +41,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
          ("bad_packets", pa.int64()), ("decoded_frames", pa.int64()), ("shots", pa.int32())]
     ),
     "spans": pa.schema(
-        [*_SPAN_KEY, ("uri", pa.string()), ("shot", pa.int32()), ("start_s", pa.float64()), ("stop_s", pa.float64()),
+        [*_SPAN_KEY, ("uri", pa.string()), ("shot", pa.int32()), ("shot_start_pts", pa.int64()),
+         ("shot_stop_pts", pa.int64()), ("start_s", pa.float64()), ("stop_s", pa.float64()),
          ("start_pts", pa.int64()), ("stop_pts", pa.int64()), ("time_base", pa.string()),
          ("distinct_frames", pa.int32()), ("crop_x", pa.int32()), ("crop_y", pa.int32()), ("crop_w", pa.int32()),
          ("crop_h", pa.int32()), ("motion", pa.float64()), ("brightness", pa.float64()), ("sharpness", pa.float64()),

@@ -306,6 +306,23 @@ def card(
     _say(write_card(place, out, _data_settings(place, recipe, changes), videos))
 
 
+@app.command()
+def shots(
+    out: Annotated[Path, typer.Option("--out", help="A folder for the files and their list")],
+    home: HomeDir = _HOME,
+    videos: Annotated[Path | None, typer.Option("--videos", help="Where the videos of the latest prepare are")] = None,
+    crf: Annotated[int, typer.Option(min=0, max=51, help="x264's rate factor: lower is better and larger")] = 23,
+    preset: Annotated[str, typer.Option(help="x264's preset: slower is smaller")] = "superfast",
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 is one a core")] = 0,
+) -> None:
+    """The kept shots as video files: whole, at the size and rate of their source."""
+    from data_prep.shot_files import Encoding
+    from flows.commands.shots import export_shots
+    from flows.home import Home
+
+    _say(export_shots(Home.open(home), out, videos, Encoding(crf=crf, preset=preset), workers))
+
+
 def _data_settings(home: Any, recipe: str | None, changes: list[str] | None) -> Any:
     """The data settings of a recipe that was named, or of the latest prepare; with changes."""
     from flows.recipes.recipe import load, override

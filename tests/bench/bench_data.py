@@ -18,7 +18,7 @@ from data_prep.decode import Undecodable
 from data_prep.samples import make
 from data_prep.settings import DataSettings
 from data_prep.sources import Source, identify, list_files
-from tests.bench import bench_shots
+from tests.bench import bench_peers, bench_shots
 from tests.bench.interleave import cpu_seconds, interleave, ratio, report, summary
 
 ROUNDS = 3
@@ -54,6 +54,7 @@ def main() -> None:
                     name: ratio(measured, f"shots_{name}", over="ffmpeg_null") for name in bench_shots.PEERS
                 },
                 "shots": _shots(folder),
+                "peers": bench_peers.peers(folder if given else None),
                 "index_hours_per_core_second": summary([hours / value for value in measured["analyze"]]),
             },
         )

@@ -1,8 +1,7 @@
 """The loader of latents against a shuffled copy in memory and against other libraries, in one interleaved run.
 
 `python -m tests.bench.bench_loader`. The others live in an environment of their own, because their pins are not ours:
-`make bench-peers` makes it in .bench/peers; VIDGEN_BENCH_PEERS names another interpreter. Where there is none, they
-are "not run".
+`make bench-peers-setup` makes it in the folder VIDGEN_PEERS. Where there is none, they are "not run".
 """
 
 import os
@@ -130,9 +129,9 @@ def _cpu(work: Callable[[], None]) -> float:
 
 def _started(peer: str, folder: Path) -> tuple[subprocess.Popen[str] | None, str]:
     """A peer's process and its ways, or None and why not."""
-    python = Path(os.environ.get("VIDGEN_BENCH_PEERS", FOLDER / "peers" / "bin" / "python"))
+    python = Path(os.environ.get("VIDGEN_PEERS", FOLDER / "peers")) / "loaders" / "bin" / "python"
     if not python.exists():
-        return None, f"there is no {python}; make bench-peers makes it"
+        return None, f"there is no {python}; make bench-peers-setup makes it"
     process = subprocess.Popen(
         [str(python), str(Path(__file__).with_name("loader_peers.py")), peer, str(folder)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=(folder / f"{peer}.log").open("w"), text=True,

@@ -72,6 +72,9 @@ def test_every_command_tells_what_is_there(prepared, tmp_path):
     page = tmp_path / "card.html"
     assert vidgen("card", *at, "--out", page).strip() == str(page)
     assert "min_motion" in page.read_text()
+    shots = tmp_path / "shots"
+    told = vidgen("shots", "--out", shots, *at, "--workers", 1)
+    assert told == f"{len(list(shots.glob('*.mp4')))} shots written, 0 were there: {shots / 'shots.jsonl'}\n"
 
 
 def test_mistakes_get_a_sentence_and_exit_code_2(prepared, tmp_path):
@@ -84,7 +87,10 @@ def test_mistakes_get_a_sentence_and_exit_code_2(prepared, tmp_path):
     assert "Did you mean 'csv'" in vidgen("query", "select 1", *at, "--format", "csvv", code=2)
     assert "Did you mean 'broken.mp4'" in vidgen("explain", "brokn.mp4", *at, code=2)
     assert "not_a_video (1)" in vidgen("retry", *at, "--reason", "crashed", code=2)
+    (tmp_path / "card").write_text("")
     assert "an .html file" in vidgen("card", *at, "--out", tmp_path / "card.pdf", code=2)
+    assert "Allowed: ultrafast" in vidgen("shots", "--out", tmp_path, *at, "--preset", "fastest", code=2)
+    assert "Not a directory" in vidgen("shots", "--out", tmp_path / "card" / "x", *at, code=2)
     assert "run vidgen prepare there first" in vidgen("retry", "--home", tmp_path / "new", code=2)
 
 

@@ -6,13 +6,14 @@ Zhai et al. 2024, "TarFlow" (arXiv:2412.06329), or coupling layers as in Kingma 
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 from torch import Tensor
 
 from vidgen_core.chance import Chance
+from vidgen_core.frozen import kind_or
 from vidgen_core.interfaces import Ask, Batch, Family, Frozen, Player, Space, Text, Work
 from vidgen_core.networks import coupling_flow, tarflow
 from vidgen_core.shapes import Latents
@@ -35,7 +36,10 @@ class Config(Frozen):
 
     """
 
-    network: tarflow.Config | coupling_flow.Config = Field(tarflow.Config(), discriminator="kind")
+    network: Annotated[
+        Annotated[tarflow.Config, Tag("tarflow")] | Annotated[coupling_flow.Config, Tag("coupling")],
+        Discriminator(kind_or("tarflow")),
+    ] = tarflow.Config()
     noise_std: float = Field(0.1, ge=0)
     denoise: bool = True
     inverse: Literal["sequential", "jacobi"] = "sequential"

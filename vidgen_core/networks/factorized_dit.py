@@ -8,7 +8,7 @@ adaptive layer norms; blocks in space also read the text. Convolutions may stand
 import math
 import re
 from collections.abc import Mapping
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -31,6 +31,7 @@ class Config(Frozen):
     """Sizes of the transformer.
 
     Args:
+        kind: Names this network among those of a family.
         dim: Width of a token.
         depth: Number of pairs of blocks (one in space, one in time).
         heads: Attention heads.
@@ -40,6 +41,7 @@ class Config(Frozen):
 
     """
 
+    kind: Literal["factorized_dit"] = "factorized_dit"
     dim: int = 160
     depth: int = 3
     heads: int = 4

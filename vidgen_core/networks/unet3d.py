@@ -11,8 +11,8 @@ the paper trains on videos and images together.
 
 import math
 import re
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Iterable, Mapping
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,6 +27,7 @@ from vidgen_core.layers.causal import Size, SpaceConv, SpaceUpsample
 from vidgen_core.layers.embeddings import TimeEmbedding, sinusoids
 from vidgen_core.layers.flops import Flops, product
 from vidgen_core.layers.relative import RelativeBias
+from vidgen_core.layers.scalars import ScalarEmbedding
 from vidgen_core.shapes import Latents, Times
 
 __all__ = ["Config", "UNet3D"]
@@ -40,6 +41,7 @@ class Config(Frozen):
     """Sizes of the network.
 
     Args:
+        kind: Names this network among those of a family.
         base: Channels of the first level.
         multipliers: Channels of each level over `base`; between levels height and width are halved.
         blocks: Residual blocks of a level on the way down; there is one more on the way up.
@@ -48,6 +50,7 @@ class Config(Frozen):
 
     """
 
+    kind: Literal["unet3d"] = "unet3d"
     base: int = 32
     multipliers: tuple[int, ...] = (1, 2, 4)
     blocks: int = 1
@@ -200,16 +203,18 @@ class UNet3D(nn.Module):
                 channels = width
             if number:
                 self.grow.append(SpaceConv(channels, channels))
+        self.scalars = ScalarEmbedding(space.scalars, dim) if space.scalars else None
         self.enlarge = SpaceUpsample()
         self.norm_out = nn.LayerNorm(channels)
         self.conv_out = SpaceConv(channels, space.channels)
         nn.init.zeros_(self.conv_out.weight)
 
     def forward(
-        self, x: Latents, t: Times, text: Text | None, apart: Bool[Tensor, "batch frames"] | None = None
-    ) -> Latents:
+        self, x: Latents, t: Times, text: Text | None, scalars: Mapping[str, Tensor] | None = None, *,
+        apart: Bool[Tensor, "batch frames"] | None = None,
+    ) -> Latents:  # fmt: skip
         """Prediction for noisy `x` at time `t`; frames where `apart` is True are images that see no other frame."""
-        condition, words = self._read(t if t.ndim == 2 else t[:, None], text)
+        condition, words = self._read(t if t.ndim == 2 else t[:, None], text, scalars)
         together = None if apart is None else _together(apart)
         x = self.conv_in(x.permute(0, 2, 3, 4, 1).contiguous())
         kept = [x]
@@ -266,9 +271,11 @@ class UNet3D(nn.Module):
     def _ends_level(number: int, blocks: int) -> bool:
         return (number + 1) % blocks == 0
 
-    def _read(self, t: Tensor, text: Text | None) -> tuple[Tensor, Words | None]:
+    def _read(self, t: Tensor, text: Text | None, scalars: Mapping[str, Tensor] | None) -> tuple[Tensor, Words | None]:
         """The activated condition of all frames, or of each, and the words with their mask."""
         condition = self.time(t)
+        if self.scalars is not None:
+            condition = condition + self.scalars(scalars or {}, len(t))[:, None]
         if self.text_tokens is None or self.text_pooled is None or text is None:
             return F.silu(condition), None
         words = self.text_tokens(text.tokens)

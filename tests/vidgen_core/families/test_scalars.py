@@ -79,13 +79,13 @@ def test_of_a_batch_each_sample_has_its_own_condition(family):
 
 
 def test_guidance_leads_away_from_no_condition(family):
-    def velocity(text, scalars):
+    def output(text, scalars):
         x, t = torch.ones(4, *SPACE.shape), torch.full((4,), 0.5)
-        return family.velocity(x, t, text, scalars)
+        return family.output(x, t, text, scalars)
 
     given = motion(MOTION.at(0.9))
     with torch.no_grad():
-        toward, away = velocity(WORDS, given), velocity(WORDS.empty(), {})
+        toward, away = output(WORDS, given), output(WORDS.empty(), {})
         ask = Ask(index=torch.arange(4), shape=SPACE.shape, text=WORDS, scalars=given)
         both = family._told(ask)(torch.ones(8, *SPACE.shape), torch.full((8,), 0.5), WORDS.beside(WORDS.empty()))
     assert torch.allclose(both, torch.cat([toward, away]), atol=1e-5)

@@ -43,7 +43,7 @@ def test_untrained_it_predicts_zero():
 @torch.no_grad()
 def test_frames_kept_apart_are_the_images_that_they_would_be_alone():
     network, x = make(), noisy()
-    together = network(x, TIMES, WORDS, torch.ones(2, 4, dtype=torch.bool))
+    together = network(x, TIMES, WORDS, apart=torch.ones(2, 4, dtype=torch.bool))
     alone = torch.cat([network(x[:, :, [frame]], TIMES, WORDS) for frame in range(4)], dim=2)
     assert torch.allclose(together, alone, atol=1e-5)
     assert not torch.allclose(network(x, TIMES, WORDS), alone, atol=1e-3)
@@ -52,7 +52,7 @@ def test_frames_kept_apart_are_the_images_that_they_would_be_alone():
 def test_no_gradient_crosses_to_or_from_a_frame_that_is_apart():
     network, x = make(), noisy().requires_grad_()
     apart = torch.tensor([[False, False, True, True], [False, False, False, True]])
-    out = network(x, TIMES, WORDS, apart)
+    out = network(x, TIMES, WORDS, apart=apart)
     for frame in range(4):
         (gradient,) = torch.autograd.grad(out[0, :, frame].sum(), x, retain_graph=True)
         seen = gradient.abs().amax((1, 3, 4)) > 0
@@ -64,8 +64,8 @@ def test_images_behind_a_video_may_change_places():
     network, x = make(), noisy()
     apart = torch.tensor([[False, False, True, True]] * 2)
     order = [0, 1, 3, 2]
-    assert torch.allclose(network(x, TIMES, WORDS, apart)[:, :, order], network(x[:, :, order], TIMES, WORDS, apart),
-                          atol=1e-5)  # fmt: skip
+    before, after = (network(frames, TIMES, WORDS, apart=apart) for frames in (x, x[:, :, order]))
+    assert torch.allclose(before[:, :, order], after, atol=1e-5)
 
 
 @torch.no_grad()

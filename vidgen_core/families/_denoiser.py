@@ -1,0 +1,185 @@
+"""What all families share that learn to predict data or noise from a mix of both, and generate with a solver.
+
+They differ in path, in what the network puts out, in the times at which it learns and in the weights of its errors.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Annotated
+
+import torch
+from pydantic import Discriminator, Field, Tag
+from torch import Tensor
+
+from vidgen_core import discovery
+from vidgen_core.chance import Chance
+from vidgen_core.frozen import Frozen, kind_or
+from vidgen_core.guidance import guided
+from vidgen_core.interfaces import Ask, Batch, Family, Player, Space, Text, Work
+from vidgen_core.known import hold, shown_frames
+from vidgen_core.networks import factorized_dit, unet3d
+from vidgen_core.paths import Path, expand_times
+from vidgen_core.predictions import Kind, Prediction, target
+from vidgen_core.scalars import named
+from vidgen_core.shapes import Latents, PerSample, Times
+
+__all__ = ["Denoiser", "DenoiserConfig", "NetworkConfig"]
+
+NetworkConfig = Annotated[
+    Annotated[factorized_dit.Config, Tag("factorized_dit")] | Annotated[unet3d.Config, Tag("unet3d")],
+    Discriminator(kind_or("factorized_dit")),
+]
+Scalars = Mapping[str, Tensor]
+
+
+class DenoiserConfig(Frozen):
+    """What the configurations of these families have in common.
+
+    Args:
+        shown_frames: Share of training samples of which some frames are shown clean, so that the model continues,
+            interpolates and animates pictures; 0 replaces known elements by noisy ones when it samples.
+        text_dropout: Share of training samples whose text is emptied, and whose scalars are left out, for guidance.
+        scalar_dropout: Share of training samples that lack one scalar besides, so that any of them may be asked for.
+
+    """
+
+    shown_frames: float = Field(0.0, ge=0, le=1)
+    text_dropout: float = Field(0.1, ge=0, le=1)
+    scalar_dropout: float = Field(0.1, ge=0, le=1)
+
+
+class Denoiser(Family):
+    """One player, one network, one path.
+
+    Args:
+        config: Of the family.
+        network: Its sizes.
+        space: Where it lives.
+        path: How data become noise.
+        kind: What the network puts out, preconditioned.
+
+    """
+
+    has_denoiser = True
+    accepts_scalars = True
+    accepts_known = True
+
+    def __init__(self, config: DenoiserConfig, network: NetworkConfig, space: Space, *, path: Path, kind: Kind) -> None:
+        super().__init__()
+        self.config, self.space, self.path, self.kind = config, space, path, kind
+        self.network = network.build(space)
+
+    @abstractmethod
+    def draw_times(self, chance: Chance, index: Tensor) -> PerSample:
+        """Times at which samples are learned from, [B] in (0, 1]."""
+
+    @abstractmethod
+    def weight(self, t: PerSample) -> PerSample:
+        """What a squared error of the output counts at times [B]."""
+
+    @abstractmethod
+    def read(self, output: Latents, x: Latents, t: Times) -> Prediction:
+        """What an output says of x at times [B] or [B, T]."""
+
+    @abstractmethod
+    def times(self, steps: int) -> Tensor:
+        """Times [steps + 1] at which a sampler stands, from noise to data."""
+
+    @property
+    @abstractmethod
+    def held_out_times(self) -> Mapping[str, float]:
+        """Names and values of the times at which held-out samples are looked at."""
+
+    def paired(self, noise: Latents, data: Latents) -> Latents:
+        """The noise that each sample is mixed with, of draws for this piece of a batch."""
+        del data
+        return noise
+
+    def output(self, x: Latents, t: Times, text: Text | None, scalars: Scalars | None = None) -> Latents:
+        """What the network says of x at times [B] or [B, T]."""
+        return self.network(x, t, text, scalars)
+
+    def players(self) -> Mapping[str, Player]:
+        """The network alone."""
+        weights = dict(self.network.named_parameters())
+        return {"generator": Player(weights, hidden=self.network.hidden_matrices())}
+
+    def losses(self, batch: Batch, chance: Chance) -> Iterator[tuple[str, Tensor]]:
+        """Weighted mean squared error at one random time a sample; frames that are shown clean do not count."""
+        t = self.draw_times(chance, batch.index)
+        shown = None
+        if self.config.shown_frames:
+            shown = shown_frames(chance, batch.index, batch.video.shape[2], share=self.config.shown_frames)
+        noise = self.paired(chance.normal("noise", batch.index, batch.video.shape[1:]), batch.video)
+        errors = self._errors(self._thinned(batch, chance), t, noise, shown)
+        yield "generator", (self.weight(t) * errors).mean()
+
+    def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
+        """Squared error of the output at fixed times, and its mean over them."""
+        errors = {}
+        for name, time in self.held_out_times.items():
+            t = torch.full((len(batch.video),), time, device=batch.video.device)
+            noise = chance.within(name).normal("noise", batch.index, batch.video.shape[1:])
+            errors[name] = self._errors(batch, t, noise, None)
+        return {"loss": torch.stack(list(errors.values())).mean(0), **errors}
+
+    def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
+        """One pass of the network and its gradient."""
+        return Work(self.network.flops(shape, text_tokens).step, self.network.tokens(shape))
+
+    def generate(self, ask: Ask, chance: Chance) -> Latents:
+        """From noise to data along the sampler's times; elements that are known are kept as they are."""
+        sampler = discovery.load("vidgen_core.samplers", ask.sampler)
+        noise = chance.normal("sample", ask.index, ask.shape)
+        network = self._told(ask)
+        if ask.known is not None and ask.known_mask is not None:
+            network = hold(
+                network, ask.known, ask.known_mask, path=self.path, noise=noise,
+                frame_times=self.config.shown_frames > 0,
+            )  # fmt: skip
+        follow = guided(network, ask.text, scale=ask.guidance, negative=ask.negative, how=ask.guiding)
+
+        def denoise(x: Latents, t: Tensor) -> Prediction:
+            times = t.to(x).expand(len(x))
+            return self.read(follow(x, times), x, times)
+
+        def draw(step: int) -> Tensor:
+            return chance.within("step", step).normal("sample", ask.index, ask.shape)
+
+        made = sampler.integrate(denoise, self.path.prior_std * noise, self.times(ask.steps).to(noise.device), draw)
+        return made if ask.known is None or ask.known_mask is None else torch.where(ask.known_mask, ask.known, made)
+
+    def _thinned(self, batch: Batch, chance: Chance) -> Batch:
+        """The batch as it is learned from: some samples without any condition, some without one of their scalars."""
+        told = chance.uniform("text_dropout", batch.index) >= self.config.text_dropout
+        scalars = {}
+        for name, values in batch.scalars.items():
+            kept = told & (chance.uniform(f"scalar_dropout {name}", batch.index) >= self.config.scalar_dropout)
+            scalars[name] = values.where(kept, torch.nan)
+        return replace(batch, text=None if batch.text is None else batch.text.where(told), scalars=scalars)
+
+    def _told(self, ask: Ask) -> Callable[[Latents, Times, Text | None], Latents]:
+        """The output under an ask's scalars; what guidance leads away from, a second half of the batch, has none."""
+        given = dict(ask.scalars or {})
+        for name in given:
+            named(self.space.scalars, name)
+        pairs = {name: torch.cat([values, torch.full_like(values, torch.nan)]) for name, values in given.items()}
+
+        def output(x: Latents, t: Times, text: Text | None) -> Latents:
+            return self.output(x, t, text, {name: values[: len(x)] for name, values in pairs.items()})
+
+        return output
+
+    def _errors(self, batch: Batch, t: PerSample, noise: Latents, shown: Tensor | None) -> PerSample:
+        """Mean squared error of the output over each sample's elements that are not shown, in float32."""
+        data = batch.video
+        frame_t = t if shown is None else torch.where(shown, 0.0, t[:, None])
+        times = expand_times(frame_t, data)
+        x = self.path.mix(data, noise, times)
+        wanted = target(self.kind, path=self.path, data=data, noise=noise, t=times)
+        errors = (self.output(x, frame_t, batch.text, batch.scalars).float() - wanted) ** 2
+        if shown is None:
+            return errors.flatten(1).mean(1)
+        hidden = ~shown[:, None, :, None, None].expand(errors.shape)
+        return (errors * hidden).flatten(1).sum(1) / hidden.flatten(1).sum(1)
