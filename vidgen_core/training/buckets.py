@@ -91,13 +91,19 @@ class Turns:
         if not any(bucket.rate for bucket in buckets):
             raise VidgenError("No bucket has a turn", move="Give one a rate above 0 in training.bucket_rates")
         self._buckets, self._chance = buckets, chance
+        # The first step of the epoch that was last asked for, the first beyond it, and its number.
+        self._latest = (0, 0, 0)
         self._epoch: Callable[[int], tuple[NDArray[np.int64], ...]] = lru_cache(2)(self._lay_out)
 
     def at(self, step: int) -> Turn:
         """The turn of a step, counted from 0."""
-        epoch = self._epoch_of(step)
+        first, beyond, epoch = self._latest
+        if not first <= step < beyond:
+            epoch = self._epoch_of(step)
+            first, beyond = self._before(epoch), self._before(epoch + 1)
+            self._latest = first, beyond, epoch
         buckets, positions, index = self._epoch(epoch)
-        place = step - self._before(epoch)
+        place = step - first
         return Turn(int(buckets[place]), int(positions[place]), int(index[place]))
 
     def _before(self, epoch: int) -> int:

@@ -6,6 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vidgen_core.chance import Chance
 from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import Batch
@@ -31,16 +34,24 @@ class Order:
     def __init__(self, length: int, chance: Chance) -> None:
         self._length = length
         # A batch can touch the end of one epoch and the start of the next.
-        self._epoch = lru_cache(2)(lambda epoch: chance.permutation("order", length, epoch).tolist())
+        self._epoch = lru_cache(2)(lambda epoch: chance.permutation("order", length, epoch).numpy())
 
     def number(self, position: int) -> int:
         """The sample at a position."""
+        return int(self.stretch(position, 1)[0])
+
+    def stretch(self, position: int, count: int) -> NDArray[np.int64]:
+        """The samples at `count` positions from one on."""
         epoch, place = divmod(position, self._length)
-        return self._epoch(epoch)[place]
+        parts = [self._epoch(epoch)[place : place + count]]
+        while (rest := count - sum(map(len, parts))) > 0:
+            epoch += 1
+            parts.append(self._epoch(epoch)[:rest])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def first(self, count: int) -> list[int]:
         """The first `count` samples of the first epoch, all of them where there are fewer."""
-        return self._epoch(0)[:count]
+        return self._epoch(0)[:count].tolist()
 
 
 class Stream:
@@ -77,7 +88,7 @@ class Stream:
 
     def _piece(self, turn: Turn, places: range) -> Batch:
         numbers, order = self._buckets[turn.bucket].numbers, self._orders[turn.bucket]
-        chosen = [int(numbers[order.number(turn.position + place)]) for place in places]
+        chosen = numbers[order.stretch(turn.position + places.start, len(places))].tolist()
         return self._samples.batch(chosen, range(turn.stream + places.start, turn.stream + places.stop))
 
 
