@@ -18,7 +18,8 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from data_prep.captioners._contract import Captioner, CaptionerSettings
+from data_prep.bounds import costs_itself
+from data_prep.captioners._contract import Captioner, CaptionerSettings, Said
 from data_prep.decode import Undecodable, take_decoded
 from data_prep.ledger import Row
 from data_prep.run import Failure
@@ -45,12 +46,12 @@ class Work:
 
     Attributes:
         answer: Rows for clips that a captioner sees.
-        lost: Rows for a clip that it cannot see, with the reason.
+        lost: Rows for a clip that it cannot see, with what is said of it instead.
 
     """
 
     answer: Callable[[Captioner, Sequence[Seen]], list[Row]]
-    lost: Callable[[Span, str], list[Row]]
+    lost: Callable[[Span, Said], list[Row]]
 
 
 def module(settings: CaptionerSettings) -> Any:
@@ -147,13 +148,14 @@ def _by_workers(units: Sequence[Unit], work: Work, shop: Workshop, settings: Cap
     there = partial(_answer_all, work=work, settings=settings)
     for unit, result in shop.runner.map(there, units, deadline_s=deadline_s):
         if isinstance(result, Failure):
-            yield _lost(unit, work, result.message)
+            yield _lost(unit, work, _died(result))
             continue
         rows, decoded = result
         shop.decoded[GENERATED] += decoded
         yield rows
 
 
+@costs_itself
 def _answer_all(unit: Unit, *, work: Work, settings: CaptionerSettings) -> tuple[list[Row], int]:
     """In a worker: rows for a unit, and how many frames were decoded for them."""
     captioner, message = _opened(settings.model_dump_json()), _GONE
@@ -167,7 +169,7 @@ def _answer_all(unit: Unit, *, work: Work, settings: CaptionerSettings) -> tuple
                 del unseen[span["clip_id"]]
     except Undecodable as error:
         message = error.message
-    return rows + _lost(unit._replace(spans=tuple(unseen.values())), work, message), take_decoded()
+    return rows + _lost(unit._replace(spans=tuple(unseen.values())), work, Said("", "failed", message)), take_decoded()
 
 
 @lru_cache(maxsize=1)
@@ -186,8 +188,12 @@ def _stills(unit: Unit, settings: CaptionerSettings) -> Iterator[Seen]:
     )
 
 
-def _lost(unit: Unit, work: Work, message: str) -> list[Row]:
-    return [row for span in unit.spans for row in work.lost(span, message)]
+def _lost(unit: Unit, work: Work, said: Said) -> list[Row]:
+    return [row for span in unit.spans for row in work.lost(span, said)]
+
+
+def _died(failure: Failure) -> Said:
+    return Said("", "crashed", failure.message, attempts=failure.attempts)
 
 
 def _answer_one(item: Seen | list[Row], *, captioner: Captioner, work: Work) -> list[Row]:
@@ -201,7 +207,7 @@ def _spooled(
     there = partial(_spool, folder=folder, settings=settings)
     for unit, result in shop.runner.map(there, units, deadline_s=shop.deadline_s):
         if isinstance(result, Failure):
-            yield _lost(unit, work, result.message)
+            yield _lost(unit, work, _died(result))
             continue
         file, message, decoded = result
         shop.decoded[GENERATED] += decoded
@@ -211,9 +217,10 @@ def _spooled(
                 yield spans.pop(batch["clip_id"][0].as_py()), batch["pictures"][0].as_py()
         file.unlink()
         if spans:
-            yield _lost(unit._replace(spans=tuple(spans.values())), work, message)
+            yield _lost(unit._replace(spans=tuple(spans.values())), work, Said("", "failed", message))
 
 
+@costs_itself
 def _spool(unit: Unit, *, folder: Path, settings: CaptionerSettings) -> tuple[Path, str, int]:
     """In a worker: the pictures of a unit into a file, why there are no others, and how many frames were decoded."""
     file, message = folder / f"{unit.key}.arrow", _GONE

@@ -23,12 +23,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data_prep.bounds import bounded_memory, costs_itself
 from data_prep.cutting import older
 from data_prep.decode import demuxed, open_file
 from data_prep.settings import DataSettings
 from data_prep.sources import Source
 from data_prep.tables import Part, Tables
-from data_prep.units import Unit, Workshop, made_of, write
+from data_prep.units import FAILURES, Unit, Workshop, key_of_try, made_of, tries, write
 from vidgen_core import digests
 from vidgen_core.clip import parse_rate
 
@@ -66,12 +67,14 @@ def keep_audio(kept: pa.Table, sources: Mapping[str, Source], shop: Workshop, se
     keys = {
         source: digests.of_value([_VERSION, [one["clip_id"] for one in some]], 32) for source, some in grouped.items()
     }
+    tried = tries(shop.tables, "audio")
+    keys = {source: key_of_try(key, tried.get(source, 0)) for source, key in keys.items()}
     old = older(shop.tables, AUDIO, shop.tables.committed(AUDIO) - set(keys.values()))
     units = [
-        Unit(keys[source], sources[source], tuple(some), made=_MADE, replaces=old.get(source, ()))
+        Unit(keys[source], sources[source], tuple(some), _MADE, tried.get(source, 0), old.get(source, ()))
         for source, some in grouped.items()
     ]
-    shop.run(units, partial(_cut_unit, tables=shop.tables, settings=settings), (AUDIO,))
+    shop.run(units, partial(_keep_unit, tables=shop.tables, settings=settings), (FAILURES + "audio", AUDIO))
 
 
 def sounds(file: Path, spans: Sequence[Span], length_s: Fraction) -> Iterator[tuple[Span, Sound | None]]:
@@ -195,11 +198,13 @@ def from_flac(data: bytes) -> Sound:
         return Sound(np.concatenate(parts, axis=1).astype(np.int16), stream.rate)
 
 
-def _cut_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
+@costs_itself
+def _keep_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
     there = _reusable(unit, tables)
     new = [span for span in unit.spans if span["clip_id"] not in there]
     length_s = Fraction(settings.frames) / parse_rate(settings.frame_rate)
-    there |= {span["clip_id"]: _row(span, sound) for span, sound in sounds(unit.source.file, new, length_s)}
+    with bounded_memory():
+        there |= {span["clip_id"]: _row(span, sound) for span, sound in sounds(unit.source.file, new, length_s)}
     rows = [there[span["clip_id"]] for span in unit.spans]
     return {AUDIO: write(tables, AUDIO, unit.key, rows, made=unit.made)}
 

@@ -13,7 +13,7 @@ from contextlib import closing
 from typing import Any
 
 from data_prep.asking import Seen, Work, module, over_clips
-from data_prep.captioners._contract import Captioner, CaptionerSettings
+from data_prep.captioners._contract import Captioner, CaptionerSettings, Said
 from data_prep.ledger import Ledger, Row
 from data_prep.sources import Source
 from data_prep.tables import Tables
@@ -201,5 +201,5 @@ def _pick(captioner: Captioner, clips: Sequence[Seen]) -> list[Row]:
     return rows
 
 
-def _not_seen(span: Mapping[str, Any], message: str) -> list[Row]:
+def _not_seen(span: Mapping[str, Any], said: Said) -> list[Row]:
     return [ask | {"fits": None} for ask in span["asks"]]

@@ -1,10 +1,11 @@
 """Captions for spans: asked for once, kept under everything that fixes them, with where they come from and how it went.
 
 A caption is keyed by the span, its pictures, the captioner's digest and the prompt. What failed is a dead letter: it
-stays in `generated_captions` with its message and attempts, and is asked again by the next run.
+stays in `generated_captions` with its message and attempts, and is asked again by the next run, or, where its source
+crashed or hung the process that looked at it, once somebody asks to try again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -17,13 +18,15 @@ from data_prep.captioners._contract import Asked, Captioner, CaptionerSettings, 
 from data_prep.ledger import Ledger, Row
 from data_prep.sources import Source
 from data_prep.tables import Tables
-from data_prep.units import Unit, Workshop
+from data_prep.units import Unit, Workshop, tries
 from vidgen_core import digests
 
 __all__ = ["GENERATED", "Captioned", "by_source", "caption_spans", "expected", "try_out"]
 
 _PLACE = ("start_pts", "stop_pts", "crop_x", "crop_y", "crop_w", "crop_h")
-_FAILED = {"status": "failed"}
+_FATES = {"failed": "they are asked again by the next run", "blocked": "they stay without one",
+          "crashed": "they are asked again once vidgen retry says so"}  # fmt: skip
+_LOST = ("failed", "crashed")
 _ASSUMED = {"caption": "to come", "origin": "", "model": "", "prompt_digest": "", "status": "ok"}
 Span = dict[str, Any]
 
@@ -69,6 +72,10 @@ class Captioned:
         """How often captioners were asked about a span, over all runs."""
         return sum(row["attempts"] for row in self.rows.get(span["clip_id"], ())) or 1
 
+    def trouble(self, span: Span) -> str:
+        """What went wrong with a caption of a span: "failed" or "crashed"; "" where nothing did."""
+        return next((row["status"] for row in self.rows.get(span["clip_id"], ()) if row["status"] in _LOST), "")
+
 
 def try_out(spans: Sequence[Span], new_sources: bool, tables: Tables, settings: CaptionerSettings) -> None:
     """At the start of a run: see that the captioners can be, and that servers answer if they may have to be asked.
@@ -85,12 +92,15 @@ def try_out(spans: Sequence[Span], new_sources: bool, tables: Tables, settings: 
 
 def _lacking(spans: Sequence[Span], tables: Tables, settings: CaptionerSettings, always: bool) -> bool:
     wanted = _wanted(spans, always)
-    return any(
-        have.get(key, _FAILED)["status"] == "failed"
-        for have in [_ledger(tables).rows()]
-        for asks in _keys(wanted, settings).values()
-        for key, _ in asks
-    )
+    have, tried = _ledger(tables).rows(), tries(tables, "caption")
+    return any(_due(have.get(key), tried) for asks in _keys(wanted, settings).values() for key, _ in asks)
+
+
+def _due(row: Row | None, tried: Mapping[str, int]) -> bool:
+    """Whether to ask for a caption: nobody did, it failed, or its source crashed and is asked to be tried again."""
+    if row is None or row["status"] == "failed":
+        return True
+    return row["status"] == "crashed" and tried.get(row["source_id"], 0) >= row["attempts"]
 
 
 def _wanted(spans: Sequence[Span], always: bool) -> list[Span]:
@@ -122,13 +132,13 @@ def caption_spans(
 
 def expected(spans: Sequence[Span], tables: Tables, settings: CaptionerSettings) -> tuple[Captioned, int, int]:
     """What captioning would come to if every answer is one; how many it would ask for, and how many it has."""
-    have = _ledger(tables).rows()
+    have, tried = _ledger(tables).rows(), tries(tables, "caption")
     rows: dict[str, list[Row]] = {}
     lacking = there = 0
     for one in settings.all:
         for clip_id, asks in _keys(_wanted(spans, settings.always), one).items():
             for key, _ in asks:
-                done = have.get(key, _FAILED)["status"] != "failed"
+                done = not _due(have.get(key), tried)
                 lacking, there = lacking + (not done), there + done
                 rows.setdefault(clip_id, []).append(have[key] if done else _ASSUMED)
     return Captioned(rows, settings.always), lacking, there
@@ -147,8 +157,8 @@ def _by_one(
 ) -> tuple[list[Row], list[str]]:
     """One captioner's rows for these spans, and what the user has to see."""
     ledger, keys = _ledger(shop.tables), _keys(spans, settings)
-    have = ledger.rows()
-    units = _units(spans, keys, have, sources)
+    have, tried = ledger.rows(), tries(shop.tables, "caption")
+    units = _units(spans, keys, lambda key: _due(have.get(key), tried), sources)
     total = sum(map(len, keys.values()))
     done = total - sum(len(span["asks"]) for unit in units for span in unit.spans)
     named = {"origin": settings.name, "batch": digests.of_value([unit.key for unit in units], 12)}
@@ -187,7 +197,7 @@ def _keys(spans: Sequence[Span], settings: CaptionerSettings) -> dict[str, list[
 def _units(
     spans: Sequence[Span],
     keys: Mapping[str, Sequence[tuple[str, str]]],
-    have: Mapping[str, Row],
+    due: Callable[[str], bool],
     sources: Mapping[str, Source],
 ) -> list[Unit]:
     """By source the spans that lack a caption, each with its `asks`."""
@@ -195,7 +205,7 @@ def _units(
     for source_id, some in by_source(spans).items():
         lacking = []
         for span in some:
-            asks = [ask for ask in keys[span["clip_id"]] if have.get(ask[0], _FAILED)["status"] == "failed"]
+            asks = [ask for ask in keys[span["clip_id"]] if due(ask[0])]
             if asks:
                 lacking.append({name: span[name] for name in ("clip_id", "source_id", *_PLACE)} | {"asks": asks})
         if lacking:
@@ -211,8 +221,7 @@ def _describe(captioner: Captioner, clips: Sequence[Seen], *, named: Mapping[str
     return [_row(span, one.key, one.prompt, said, named) for (span, one), said in zip(asked, answers, strict=True)]
 
 
-def _not_seen(span: Span, message: str, *, named: Mapping[str, str]) -> list[Row]:
-    said = Said("", "failed", message)
+def _not_seen(span: Span, said: Said, *, named: Mapping[str, str]) -> list[Row]:
     return [_row(span, key, prompt, said, named) for key, prompt in span["asks"]]
 
 
@@ -225,7 +234,7 @@ def _row(span: Span, key: str, prompt: str, said: Said, named: Mapping[str, str]
 
 def _failures(told: Sequence[Row], settings: CaptionerSettings) -> list[str]:
     notes = []
-    for status, fate in (("failed", "they are asked again by the next run"), ("blocked", "they stay without one")):
+    for status, fate in _FATES.items():
         some = [row for row in told if row["status"] == status]
         if some:
             first = f"clip {some[0]['clip_id']}: {some[0]['message']}"
@@ -234,4 +243,4 @@ def _failures(told: Sequence[Row], settings: CaptionerSettings) -> list[str]:
 
 
 def _ledger(tables: Tables) -> Ledger:
-    return Ledger(tables, GENERATED, lambda row: (row["status"] != "failed", row["attempts"]))
+    return Ledger(tables, GENERATED, lambda row: (row["status"] not in _LOST, row["attempts"]))

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data_prep.bounds import bounded_memory, costs_itself
 from data_prep.clips import ENCODING_VERSION, cut
 from data_prep.settings import DataSettings
 from data_prep.sources import Source
@@ -70,10 +71,12 @@ def reusable(unit: Unit, tables: Tables, columns: Sequence[str] | None = None) -
     return found
 
 
+@costs_itself
 def _cut_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
     media = reusable(unit, tables)
     new = [span for span in unit.spans if span["clip_id"] not in media]
-    media |= {row["clip_id"]: row for row in (cut(unit.source.file, new, settings) if new else [])}
+    with bounded_memory():
+        media |= {row["clip_id"]: row for row in (cut(unit.source.file, new, settings) if new else [])}
     named = [{name: span[name] for name in ("clip_id", "split", "media_key")} for span in unit.spans]
     rows = [media[names["clip_id"]] | names for names in named if names["clip_id"] in media]
     return {"clips": write(tables, "clips", unit.key, rows)}

@@ -100,6 +100,8 @@ class Opened:
                 self.decoded += len(frames)
                 _decoded_here[0] += len(frames)
                 yield from frames
+            except MemoryError:
+                raise  # no bad packet: the next one would be as large
             except av.error.FFmpegError:
                 self.bad_packets += 1
 

@@ -73,7 +73,7 @@ class SourceStory(Frozen):
     Args:
         source_id: Its id.
         source: Its row; empty when it is none.
-        rejects: Its rows of `rejects` at the level of files, and of `forgotten`.
+        rejects: Its rows of `rejects` but for dropped clips, and of `forgotten`.
         clips: Each candidate clip: id, seconds, and what became of it.
         counts: What became of them -> how many.
         versions: Versions of the stages that scored it.
@@ -90,7 +90,7 @@ class SourceStory(Frozen):
 
 def explain_clip(tables: Tables, clip_id: str, settings: DataSettings) -> ClipStory:
     """The story of a clip under some settings; it is in `spans`."""
-    rejects = _rows(tables, "rejects", "clip_id", clip_id)
+    rejects = [row for row in _rows(tables, "rejects", "clip_id", clip_id) if row["level"] == "span"]
     # What was never captioned could not be matched: it waits, and no rule has dropped it.
     silent = bool(rejects) and rejects[0]["stage"] == "caption"
     spans, select = candidates(tables, settings, wait=silent)
@@ -126,7 +126,7 @@ def explain_source(tables: Tables, source_id: str) -> SourceStory:
         span["clip_id"]: "kept" if span["clip_id"] in kept else reasons.get(span["clip_id"], "not decided yet")
         for span in spans
     }
-    lost = [row for row in rejects if row["level"] == "source"] or _rows(tables, "dead", *named)
+    lost = [row for row in rejects if row["level"] != "span"] or _rows(tables, "dead", *named)
     sources = _rows(tables, "sources", *named)
     clips = [{"clip_id": s["clip_id"], "start_s": s["start_s"], "stop_s": s["stop_s"], "fate": fates[s["clip_id"]]}
              for s in spans]  # fmt: skip

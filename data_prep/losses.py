@@ -1,17 +1,18 @@
 """What did not become a clip: rows of `rejects`, the sources that were taken down, and the budget for losses."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_prep.captioning import Captioned
 from data_prep.duplicates.groups import Copied
 from data_prep.select import Verdicts
 from data_prep.sources import Source
 from data_prep.tables import SCHEMAS, Tables, ask
-from data_prep.units import dead_row
+from data_prep.units import DIED, FAILURES, dead_row
 from vidgen_core.errors import VidgenError
 
 __all__ = [
@@ -20,10 +21,12 @@ __all__ = [
     "copied_spans",
     "cut_failures",
     "dropped_spans",
+    "failed_parts",
+    "in_quarantine",
+    "is_error",
     "lost_sources",
     "nothing_left",
     "silent_span",
-    "tries",
 ]
 
 LOSS_EXIT = 3
@@ -53,11 +56,20 @@ def copied_spans(copies: Sequence[tuple[Mapping[str, Any], Copied]]) -> pa.Table
     return pa.Table.from_pylist(rows, SCHEMAS["rejects"])
 
 
-def silent_span(span: Mapping[str, Any], message: str, attempts: int) -> dict[str, Any]:
-    """A row of `rejects` for a span that no caption was found for."""
+def silent_span(span: dict[str, Any], said: Captioned, *, needed: bool) -> dict[str, Any]:
+    """A row of `rejects` for a span without a caption, or a needless one that failed: the span stays then."""
     named = {name: span[name] for name in ("source_id", "clip_id", "uri")}
-    return {**named, "level": "span", "stage": "caption", "reason": "need_caption", "value": 0.0, "threshold": 1.0,
-            "message": message, "attempts": attempts}  # fmt: skip
+    trouble, message = said.trouble(span), said.why_silent(span)
+    reason = f"caption_{trouble}" if trouble else "need_caption"
+    return {**named, "level": "span" if needed else "part", "stage": "caption", "reason": reason, "value": 0.0,
+            "threshold": 1.0, "message": message, "attempts": said.attempts(span)}  # fmt: skip
+
+
+def failed_parts(tables: Tables, sources: Collection[str]) -> pa.Table:
+    """Rows of `rejects` for what the stages after the analysis lost of sources that there are."""
+    found = [tables.read(name) for name in tables.names() if name.startswith(FAILURES) and tables.files(name)]
+    rows = pa.concat_tables([SCHEMAS["rejects"].empty_table(), *found])
+    return rows.filter(pc.is_in(rows["source_id"], pa.array(sorted(sources), pa.string())))
 
 
 def cut_failures(spans: pa.Table, tried: Mapping[str, int]) -> pa.Table:
@@ -76,7 +88,7 @@ def lost_sources(tables: Tables, found: Sequence[Source], unique: Mapping[str, S
     """Every file that is no source: the dead, the taken down, and copies of a file that is one already."""
     first = {source_id: source.uri for source_id, source in unique.items()}
     days = {row["source_id"]: row["day"] for row in tables.read("forgotten").to_pylist()}
-    rows = tables.read("dead").to_pylist() if tables.exists("dead") else []
+    rows = tables.read("dead").to_pylist() if tables.files("dead") else []
     for source in found:
         if source.source_id in days:
             message = f"Taken down with `vidgen forget` on {days[source.source_id]}"
@@ -86,10 +98,11 @@ def lost_sources(tables: Tables, found: Sequence[Source], unique: Mapping[str, S
     return rows
 
 
-def tries(tables: Tables, stage: str) -> dict[str, int]:
-    """Source -> how often a stage was tried on it before it was asked to try again."""
-    rows = tables.read("retries").to_pylist()
-    return {row["source_id"]: row["attempts"] for row in rows if row["stage"] == stage}
+def is_error(rejects: pa.Table) -> pa.ChunkedArray:
+    """Which rejects are losses to errors, and not a choice, a copy or a takedown [rows]."""
+    chosen = pc.is_in(rejects["stage"], pa.array(["select", "duplicates", "forget"]))
+    wanted = pc.is_in(rejects["reason"], pa.array(["duplicate", "need_caption"]))
+    return pc.invert(pc.or_(chosen, wanted))
 
 
 def check_budget(rejects: pa.Table, sources: int, budget: float) -> None:
@@ -99,8 +112,7 @@ def check_budget(rejects: pa.Table, sources: int, budget: float) -> None:
         VidgenError: They did; its exit code is `LOSS_EXIT`.
 
     """
-    stages = rejects.filter(pc.is_in(rejects["stage"], pa.array(["analyze", "cut"])))
-    errors = stages.filter(pc.not_equal(stages["reason"], "duplicate"))
+    errors = rejects.filter(is_error(rejects))
     lost = dict(zip(errors["source_id"].to_pylist(), errors["reason"].to_pylist(), strict=True))
     share = len(lost) / sources if sources else 0.0
     if share <= budget:
@@ -114,6 +126,15 @@ def check_budget(rejects: pa.Table, sources: int, budget: float) -> None:
         "try them again with vidgen retry, or allow more",
         exit_code=LOSS_EXIT,
     )
+
+
+def in_quarantine(rejects: pa.Table) -> tuple[str, ...]:
+    """A sentence about the sources that are not tried again, where there are any."""
+    died = pa.array([*DIED, "caption_crashed"])
+    sources = rejects.filter(pc.is_in(rejects["reason"], died))["source_id"].unique()
+    if not len(sources):
+        return ()
+    return (f"{len(sources)} sources ended or hung the process that worked on them; vidgen retry tries them again",)
 
 
 def nothing_left(tables: Tables, files: int, rejects: pa.Table) -> VidgenError:

@@ -21,7 +21,7 @@ __all__ = ["deferred", "matched", "rounds", "without_rules"]
 def rounds(settings: DataSettings) -> tuple[Round, Round]:
     """Which scorers look at all spans, and which at captioned ones."""
     later = readers_of_captions() if settings.captioner.named else frozenset()
-    return Round(SCORES, scorers() - later), Round(CAPTION_SCORES, later)
+    return Round(SCORES, scorers() - later, "score"), Round(CAPTION_SCORES, later, "match")
 
 
 def deferred(settings: DataSettings) -> frozenset[str]:

@@ -23,7 +23,7 @@ from data_prep.scoring import SCORES, Round, missing
 from data_prep.settings import CaptionerSettings, DataSettings
 from data_prep.sources import Source, identify, list_files
 from data_prep.tables import Part, Tables
-from data_prep.units import Unit, Workshop, made_of
+from data_prep.units import Unit, Workshop, given_up, made_of
 from vidgen_core.frozen import Frozen
 
 __all__ = ["Plan", "Step", "plan"]
@@ -143,7 +143,9 @@ class _Rehearsal(Workshop):
     def run(self, units: Sequence[Unit], work: object, names: Sequence[str], *, adopt: bool = False) -> None:  # noqa: ARG002
         """Note the units that would be done, and hide what would leave."""
         have, wanted = self.tables.committed(names[-1]), {unit.key for unit in units}
-        todo = tuple(u for u in units if u.key not in have and not (adopt and self.written(u, names)))
+        lost = {source: row["attempts"] for source, row in given_up(self.tables, names[0]).items()}
+        lacking = [u for u in units if u.key not in have and not (adopt and self.written(u, names))]
+        todo = tuple(u for u in lacking if u.tries >= lost.get(u.source.source_id, 0))
         self.passes.append(_Pass(names[-1], tuple(units), todo, frozenset(have - wanted), self.tables))
         for name in names:
             self.tables.commit(name, pa.schema([]), [], drop=self.tables.committed(name) - (wanted & have))
@@ -220,6 +222,7 @@ class _Asked:
         self, spans: pa.Table, sources: Mapping[str, Source], shop: Workshop, settings: ScoreSettings, which: Round
     ) -> None:
         tasks, total = missing(spans, sources, shop.tables, settings, which)
+        tasks = [task for task in tasks if not task.lost]
         if total:
             self.sources |= {task.source.source_id for task in tasks}
             decoded = _bytes(task.source for task in tasks)

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from data_prep import losses, shots
 from data_prep.analyze import analyze
 from data_prep.audio import AUDIO, keep_audio
+from data_prep.bounds import bounded_memory, costs_itself
 from data_prep.captioning import GENERATED, Captioned, caption_spans, try_out
 from data_prep.captions import read_sidecar
 from data_prep.cutting import cut_all, with_media_keys
@@ -44,7 +45,7 @@ from data_prep.select import SOURCE_COLUMNS, Select, judge, measured, resolve
 from data_prep.settings import CaptionerSettings, DataSettings
 from data_prep.sources import Source, identify, list_files
 from data_prep.tables import SCHEMAS, Part, Release, Tables
-from data_prep.units import Progress, Unit, Workshop, dead_row, write
+from data_prep.units import Progress, Unit, Workshop, dead_row, tries, write
 from vidgen_core import digests, discovery
 from vidgen_core.frozen import Frozen
 
@@ -139,7 +140,8 @@ def prepare(
         [
             pa.Table.from_pylist(lost, SCHEMAS["rejects"]),
             brought.rejects,
-            losses.cut_failures(failed, losses.tries(tables, "cut")),
+            losses.cut_failures(failed, tries(tables, "cut")),
+            losses.failed_parts(tables, brought.unique),
         ]
     )
     tables.replace("rejects", rejects)
@@ -153,7 +155,7 @@ def prepare(
         reasons=dict(reasons.most_common()),
         decoded_per_source_frame=decoded,
         release=tables.release([*DATA_TABLES, *(name for name in _OPTIONAL if len(tables.read(name, ["clip_id"])))]),
-        notes=brought.said.notes,
+        notes=(*brought.said.notes, *losses.in_quarantine(rejects)),
     )
 
 
@@ -169,7 +171,7 @@ def bring(
     gone = set(tables.read("forgotten", ["source_id"])["source_id"].to_pylist())
     first = {source.source_id: source for source in reversed(found)}
     unique = {key: source for key, source in reversed(first.items()) if key not in gone}
-    units = analysis_units(list(unique.values()), settings, losses.tries(tables, "analyze"))
+    units = analysis_units(list(unique.values()), settings, tries(tables, "analyze"))
     work = partial(_analyze_unit, tables=tables, settings=settings)
     shop.run(units, work, _ANALYZED, adopt=True)
     seconds.lap("sources committed")
@@ -198,7 +200,7 @@ def bring(
         rejects = pa.concat_tables([rejects, silent, unfit])
         seconds.lap("matched spans")
     kept = with_media_keys(kept)
-    cut_all(kept, unique, shop, settings, losses.tries(tables, "cut"))
+    cut_all(kept, unique, shop, settings, tries(tables, "cut"))
     seconds.lap("clips")
     keep_audio(kept, unique, shop, settings)
     seconds.lap("clips with sound")
@@ -287,10 +289,14 @@ def analysis_units(sources: Sequence[Source], settings: DataSettings, tries: Map
     return units
 
 
+@costs_itself
 def _analyze_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
     """Write a source's files; a file that cannot be decoded gets its row among the dead."""
     try:
-        analysis = analyze(unit.source, settings)
+        # A detector's libraries are not the source's doing: torch takes 3 GiB of address space.
+        discovery.load("data_prep.shot_detectors", settings.shots.detector)
+        with bounded_memory():
+            analysis = analyze(unit.source, settings)
         rows = {"sources": [analysis.source], "spans": analysis.spans, "fingerprints": [analysis.fingerprint]}
     except Undecodable as error:
         rows = {"dead": [dead_row(unit.source, error.reason, error.message, 1 + unit.tries)]}
@@ -317,15 +323,16 @@ def _with_splits(spans: pa.Table, kept: Sequence[Mapping[str, Any]]) -> pa.Table
 
 
 def _heard(kept: pa.Table, said: Captioned, settings: DataSettings) -> tuple[pa.Table, pa.Table]:
-    """The spans with a caption, and rows of `rejects` for the others if a caption is needed."""
+    """The spans with a caption if one is needed, and rows of `rejects` for the others and for captions that failed."""
+    needed = settings.select.need_caption
     spans = kept.to_pylist()
-    speaks = [not settings.select.need_caption or bool(said.of(span)[0]["caption"]) for span in spans]
-    silent = [
-        losses.silent_span(span, said.why_silent(span), said.attempts(span))
-        for span, heard in zip(spans, speaks, strict=True)
-        if not heard
+    stays = [not needed or bool(said.of(span)[0]["caption"]) for span in spans]
+    rows = [
+        losses.silent_span(span, said, needed=not stayed)
+        for span, stayed in zip(spans, stays, strict=True)
+        if not stayed or said.trouble(span)
     ]
-    return kept.filter(pa.array(speaks, pa.bool_())), pa.Table.from_pylist(silent, SCHEMAS["rejects"])
+    return kept.filter(pa.array(stays, pa.bool_())), pa.Table.from_pylist(rows, SCHEMAS["rejects"])
 
 
 def _caption_rows(kept: pa.Table, said: Captioned) -> pa.Table:

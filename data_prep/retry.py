@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.lineage import find
+from data_prep.losses import is_error
 from data_prep.tables import SCHEMAS, Tables
 from vidgen_core.errors import VidgenError, did_you_mean
 
@@ -17,11 +18,15 @@ __all__ = ["ask_again", "dead_letters"]
 
 
 def dead_letters(tables: Tables) -> list[dict[str, Any]]:
-    """One row of `rejects` for each source that errors took whole or in part; copies and takedowns are no errors."""
-    rows = tables.read("dead").to_pylist() if tables.exists("dead") else []
+    """A row of `rejects` for each source and stage that errors took it from; copies and takedowns are no errors."""
+    rows = tables.read("dead").to_pylist() if tables.files("dead") else []
     rejects = tables.read("rejects")
-    cuts = rejects.filter(pc.equal(rejects["stage"], "cut")).to_pylist()
-    return [*rows, *{row["source_id"]: row for row in cuts}.values()]
+    later = rejects.filter(pc.and_(is_error(rejects), pc.not_equal(rejects["stage"], "analyze"))).to_pylist()
+    letters: dict[tuple[str, str], dict[str, Any]] = {}
+    # The most attempts of a source stand for it: it is tried again as a whole.
+    for row in sorted([*rows, *later], key=lambda row: row["attempts"]):
+        letters[row["source_id"], row["stage"]] = row
+    return list(letters.values())
 
 
 def ask_again(tables: Tables, *, reason: str | None = None, source: str | None = None) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_prep.bounds import costs_itself
 from data_prep.run import Failure
 from data_prep.score_settings import ScoreSettings
 from data_prep.scorers._weights import Scorer
@@ -21,7 +22,7 @@ from data_prep.select import Select
 from data_prep.sources import Source
 from data_prep.stills import box, pictures
 from data_prep.tables import SCHEMAS, Part, Tables
-from data_prep.units import Workshop, write
+from data_prep.units import FAILURES, Workshop, dead_row, given_up, key_of_try, tries, write
 from vidgen_core import digests, discovery
 from vidgen_core.errors import VidgenError
 
@@ -48,18 +49,33 @@ Span = dict[str, Any]
 
 
 class Task(NamedTuple):
-    """A source to score: the key of each missing scorer's result, and the spans."""
+    """A source to score.
+
+    Attributes:
+        keys: Scorer -> the key of its missing result.
+        tries: How often it was tried in vain.
+        lost: Why it is not tried again.
+
+    """
 
     source: Source
     keys: Mapping[str, str]
     spans: tuple[Span, ...]
+    tries: int = 0
+    lost: Span | None = None
 
 
 class Round(NamedTuple):
-    """Some scorers that look at spans together, and the table of their scores."""
+    """Some scorers that look at spans together, the table of their scores, and the name of the stage."""
 
     table: str
     scorers: frozenset[str]
+    stage: str
+
+    @property
+    def failures(self) -> str:
+        """The table of the sources whose processes died."""
+        return FAILURES + self.stage
 
 
 def scorers() -> frozenset[str]:
@@ -104,27 +120,31 @@ def score_spans(
 ) -> None:
     """Bring a round's table up to date: rows for every span and scorer with weights, and no other.
 
-    A source that crashes its process here has no scores.
+    A source that crashes its process here has no scores, and a row in the round's table of failures.
 
     Raises:
         VidgenError: Weights are missing or cannot be read.
 
     """
     tasks, total = missing(spans, sources, shop.tables, settings, which)
-    name, schema = which.table, SCHEMAS[which.table]
+    name = which.table
     work = partial(_score_source, tables=shop.tables, settings=settings, table=name)
     finished: list[Part] = []
+    failed = [part for task in tasks if task.lost for part in _give_up(task, task.lost, shop.tables, which)]
+    tasks = [task for task in tasks if not task.lost]
     for done, (task, result) in enumerate(shop.runner.map(work, tasks, deadline_s=shop.deadline_s), start=1):
         if isinstance(result, Failure):
+            row = dead_row(task.source, result.reason, result.message, result.attempts + task.tries, which.stage)
+            failed += _give_up(task, row, shop.tables, which)
             result = [write(shop.tables, name, key, []) for key in task.keys.values()]
         shop.decoded[name] += sum(part.decoded for part in result)
         finished += result
         if done % _COMMIT_EVERY_SOURCES == 0:
-            shop.tables.commit(name, schema, finished)
-            finished = []
+            _commit(shop.tables, which, failed, finished)
+            failed, finished = [], []
         shop.progress(total - len(tasks) + done, total)
-    if finished:
-        shop.tables.commit(name, schema, finished)
+    if failed or finished:
+        _commit(shop.tables, which, failed, finished)
 
 
 def missing(
@@ -137,19 +157,42 @@ def missing(
     }
     if not made_by and not tables.exists(which.table):
         return [], 0
-    grouped = _by_source(spans.to_pylist()) if made_by else {}
+    grouped, tried = _by_source(spans.to_pylist()) if made_by else {}, tries(tables, which.stage)
     keys = {
-        source: {name: _key(name, made, some) for name, made in made_by.items()} for source, some in grouped.items()
+        source: {name: key_of_try(_key(name, made, some), tried.get(source, 0)) for name, made in made_by.items()}
+        for source, some in grouped.items()
     }
     have = tables.committed(which.table)
     wanted = {key for of_source in keys.values() for key in of_source.values()}
+    lost = given_up(tables, which.failures)
+    if lost:
+        tables.commit(which.failures, SCHEMAS["rejects"], [], drop=tables.committed(which.failures) - (wanted & have))
     tables.commit(which.table, SCHEMAS[which.table], [], drop=have - wanted)
+    lost = {
+        source: row | {"message": row["message"].partition(": ")[2]}
+        for source, row in lost.items()
+        if tried.get(source, 0) < row["attempts"]
+    }
     tasks = [
-        Task(sources[source], lacking, tuple(grouped[source]))
+        Task(sources[source], lacking, tuple(grouped[source]), tried.get(source, 0), lost.get(source))
         for source, of_source in keys.items()
         if (lacking := {name: key for name, key in of_source.items() if key not in have})
     ]
     return tasks, len(keys)
+
+
+def _give_up(task: Task, row: Span, tables: Tables, which: Round) -> list[Part]:
+    """Why scorers have no result for a source: a file for each of their keys."""
+    own = row | {"uri": task.source.uri}
+    return [write(tables, which.failures, key, [own | {"message": f"{name}: {row['message']}"}])
+            for name, key in task.keys.items()]  # fmt: skip
+
+
+def _commit(tables: Tables, which: Round, failed: Sequence[Part], finished: Sequence[Part]) -> None:
+    """The failures first: what is in the round's table is whole."""
+    if failed:
+        tables.commit(which.failures, SCHEMAS["rejects"], failed)
+    tables.commit(which.table, SCHEMAS[which.table], finished)
 
 
 def with_scores(spans: pa.Table, scores: pa.Table, names: frozenset[str] | None = None) -> pa.Table:
@@ -180,6 +223,7 @@ def _key(name: str, made_by: str, spans: Sequence[Span]) -> str:
     return digests.of_value([made_by, spans[0]["source_id"], seen], 32)
 
 
+@costs_itself
 def _score_source(task: Task, *, tables: Tables, settings: ScoreSettings, table: str) -> list[Part]:
     opened = {name: _opened(name, settings) for name in task.keys}
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in opened}

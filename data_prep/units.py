@@ -17,11 +17,28 @@ from data_prep.decode import take_decoded
 from data_prep.run import Failure, Runner
 from data_prep.sources import Source
 from data_prep.tables import SCHEMAS, Part, Tables, write_part
+from vidgen_core import digests
 
-__all__ = ["Progress", "Unit", "Workshop", "dead_row", "made_of", "write"]
+__all__ = [
+    "DIED",
+    "FAILURES",
+    "Progress",
+    "Unit",
+    "Workshop",
+    "dead_row",
+    "given_up",
+    "key_of_try",
+    "made_of",
+    "tries",
+    "write",
+]
 
 _COMMIT_EVERY_UNITS = 16
 _MADE = "vidgen.made"
+# Reasons of those whose process died.
+DIED = frozenset({"crashed", "out_of_memory", "node_lost"})
+# `failures/<stage>` has the sources that a stage other than the analysis, whose failures are in `dead`, lost to errors.
+FAILURES = "failures/"
 Progress = Callable[[int, int], None]
 
 
@@ -67,7 +84,7 @@ class Workshop:
     def run(
         self,
         units: Sequence[Unit],
-        work: Callable[[Unit], dict[str, Part]],
+        work: Callable[[Unit], dict[str, Part] | Failure],
         names: Sequence[str],
         *,
         adopt: bool = False,
@@ -76,23 +93,30 @@ class Workshop:
 
         The last table is committed last: a unit that is in it is in all of them. With `adopt`, a unit whose files a
         killed run wrote and did not commit is not done again: its key says what is in them.
+
+        Where the first table is `dead` or one of failures, it gets the sources whose processes died. They are not tried
+        again under any key, until somebody asks for it.
         """
         wanted = {unit.key for unit in units}
+        lost = given_up(self.tables, names[0])
         have = self.tables.committed(names[-1])
         todo = [unit for unit in units if unit.key not in have]
         kept = (wanted & have).union(*(unit.replaces for unit in todo))
         for name in reversed(names):
-            self.tables.commit(name, _schema(name), [], drop=self.tables.committed(name) - kept)
+            self._change(name, [], self.tables.committed(name) - kept)
         finished = [(unit, parts) for unit in todo if adopt and (parts := self.written(unit, names))]
         there = {unit.key for unit, _ in finished}
+        for unit in [unit for unit in todo if unit.key not in there]:
+            if unit.tries < (row := lost.get(unit.source.source_id, _NOT_LOST))["attempts"]:
+                finished.append((unit, self._lost(unit, names, row | {"uri": unit.source.uri})))
+                there.add(unit.key)
         todo = [unit for unit in todo if unit.key not in there]
         before = len(have & wanted) + len(there)
         for done, (unit, result) in enumerate(self.runner.map(work, todo, deadline_s=self.deadline_s), start=1):
             if isinstance(result, Failure):
-                rows = {"dead": [dead_row(unit.source, result.reason, result.message, result.attempts + unit.tries)]}
-                result = {
-                    name: write(self.tables, name, unit.key, rows.get(name, []), made=unit.made) for name in names
-                }
+                stage = names[0].removeprefix(FAILURES) if names[0].startswith(FAILURES) else "analyze"
+                attempts = result.attempts + unit.tries
+                result = self._lost(unit, names, dead_row(unit.source, result.reason, result.message, attempts, stage))
             self.decoded[names[-1]] += sum(part.decoded for part in result.values())
             finished.append((unit, result))
             if len(finished) >= _COMMIT_EVERY_UNITS:
@@ -111,7 +135,17 @@ class Workshop:
     def _commit(self, names: Sequence[str], finished: Sequence[tuple[Unit, dict[str, Part]]]) -> None:
         replaced = {key for unit, _ in finished for key in unit.replaces}
         for name in names:
-            self.tables.commit(name, _schema(name), [parts[name] for _, parts in finished], drop=replaced)
+            self._change(name, [parts[name] for _, parts in finished if name in parts], replaced)
+
+    def _change(self, name: str, parts: Sequence[Part], drop: set[str]) -> None:
+        """Most homes have no failures, and need no tables of them."""
+        if parts or not name.startswith(FAILURES) or self.tables.exists(name):
+            self.tables.commit(name, _schema(name), parts, drop=drop)
+
+    def _lost(self, unit: Unit, names: Sequence[str], row: dict[str, Any]) -> dict[str, Part]:
+        """A unit's files without a result, with the row that says why."""
+        rows = {names[0]: [row]} if _has_failures(names[0]) else {}
+        return {name: write(self.tables, name, unit.key, rows.get(name, []), made=unit.made) for name in names}
 
 
 def write(tables: Tables, name: str, unit: str, rows: list[dict[str, Any]], *, made: str = "") -> Part:
@@ -127,11 +161,36 @@ def made_of(file: Path) -> dict[str, Any]:
     return json.loads((pq.read_schema(file).metadata or {}).get(_MADE.encode(), b"{}"))
 
 
-def dead_row(source: Source, reason: str, message: str, attempts: int) -> dict[str, Any]:
-    """A source that cannot be used, as a row of `dead` and `rejects`."""
-    return {"level": "source", "source_id": source.source_id, "clip_id": "", "uri": source.uri, "stage": "analyze",
+def dead_row(source: Source, reason: str, message: str, attempts: int, stage: str = "analyze") -> dict[str, Any]:
+    """A source that cannot be used, or not by a later stage, as a row of `dead`, `failures/<stage>` and `rejects`."""
+    level = "source" if stage == "analyze" else "part"
+    return {"level": level, "source_id": source.source_id, "clip_id": "", "uri": source.uri, "stage": stage,
             "reason": reason, "value": None, "threshold": None, "message": message, "attempts": attempts}  # fmt: skip
 
 
+def given_up(tables: Tables, name: str) -> dict[str, dict[str, Any]]:
+    """Source -> its row in `dead` or a table of failures, where its process died; {} for another table."""
+    rows = tables.read(name).to_pylist() if _has_failures(name) and tables.files(name) else []
+    return {row["source_id"]: row for row in rows if row["reason"] in DIED}
+
+
+def key_of_try(key: str, tries: int) -> str:
+    """A unit's key where a stage was tried on its source in vain, and asked to try again."""
+    return digests.of_value([key, tries], 32) if tries else key
+
+
+def tries(tables: Tables, stage: str) -> dict[str, int]:
+    """Source -> how often a stage was tried on it before it was asked to try again."""
+    rows = tables.read("retries").to_pylist()
+    return {row["source_id"]: row["attempts"] for row in rows if row["stage"] == stage}
+
+
+_NOT_LOST: dict[str, Any] = {"attempts": 0}
+
+
+def _has_failures(name: str) -> bool:
+    return name == "dead" or name.startswith(FAILURES)
+
+
 def _schema(name: str) -> pa.Schema:
-    return SCHEMAS["rejects" if name == "dead" else name]
+    return SCHEMAS["rejects" if _has_failures(name) else name]

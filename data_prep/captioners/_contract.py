@@ -18,7 +18,7 @@ from vidgen_core.frozen import Frozen
 __all__ = ["Asked", "Captioner", "CaptionerSettings", "Pictures", "Said", "ServerSettings"]
 
 Pictures = Sequence[bytes]  # picture files (JPEG, PNG) of a clip, in the order of time
-Status = Literal["ok", "truncated", "empty", "blocked", "failed"]
+Status = Literal["ok", "truncated", "empty", "blocked", "failed", "crashed"]
 
 
 class ServerSettings(Frozen):
@@ -130,7 +130,8 @@ class Said:
     Attributes:
         text: The caption.
         status: "ok"; "truncated" when it was cut off at the longest caption; "empty" when there are no words;
-            "blocked" when a filter of the server kept it back; "failed" when there was no answer.
+            "blocked" when a filter of the server kept it back; "failed" when there was no answer; "crashed" when the
+            process that looked at its source died or took too long.
         message: Why, where it is not "ok".
         model: The model as the captioner names it.
         attempts: How often it was asked.

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.bounds import costs_itself
 from data_prep.captioning import by_source
 from data_prep.duplicates.groups import Copied, Span
 from data_prep.duplicates.matches import Pair
@@ -18,7 +19,7 @@ from data_prep.duplicates.settings import SemanticSettings
 from data_prep.sources import Source
 from data_prep.stills import box, pictures
 from data_prep.tables import Part, Tables
-from data_prep.units import Unit, Workshop, write
+from data_prep.units import FAILURES, Unit, Workshop, key_of_try, tries, write
 from vidgen_core import digests
 
 __all__ = ["EMBEDDINGS", "drop_alike", "embed"]
@@ -39,11 +40,12 @@ def embed(
     """
     file = Path(settings.weights)
     made_by = [_VERSION, settings.model, digests.of_file(file) if file.is_file() else settings.weights]
-    units = []
+    units, tried = [], tries(shop.tables, "embed")
     for source_id, some in by_source(spans).items():
         key = digests.of_value([made_by, [(span["clip_id"], *box(span)) for span in some]], 32)
-        units.append(Unit(key, sources[source_id], tuple(some)))
-    shop.run(units, partial(_embed_unit, tables=shop.tables, settings=settings), (EMBEDDINGS,))
+        count = tried.get(source_id, 0)
+        units.append(Unit(key_of_try(key, count), sources[source_id], tuple(some), tries=count))
+    shop.run(units, partial(_embed_unit, tables=shop.tables, settings=settings), (FAILURES + "embed", EMBEDDINGS))
     rows = shop.tables.read(EMBEDDINGS).to_pylist()
     return {row["clip_id"]: np.frombuffer(row["embedding"], "<f4") for row in rows}
 
@@ -86,6 +88,7 @@ def _alike(
                 yield worse, better, float(cosines[row, better])
 
 
+@costs_itself
 def _embed_unit(unit: Unit, *, tables: Tables, settings: SemanticSettings) -> dict[str, Part]:
     from data_prep.clip_models import open_clip_model
 

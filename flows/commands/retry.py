@@ -23,8 +23,8 @@ def mark(home: Home, reason: str | None, source: str | None) -> list[dict[str, A
 
 def outcome(home: Home, asked: Sequence[dict[str, Any]]) -> str:
     """What became of those that were tried again."""
-    dead = {letter["source_id"]: letter for letter in dead_letters(Tables(home.tables_dir))}
-    again = [dead[letter["source_id"]] for letter in asked if letter["source_id"] in dead]
+    dead = {(letter["source_id"], letter["stage"]): letter for letter in dead_letters(Tables(home.tables_dir))}
+    again = [dead[key] for letter in asked if (key := (letter["source_id"], letter["stage"])) in dead]
     lines = [f"{len(asked)} tried again, {len(asked) - len(again)} of them in order now"]
     lines += [f"{row['uri']}: {row['reason']} after {row['attempts']} attempts: {row['message']}" for row in again]
     return "\n".join(lines)

@@ -17,15 +17,19 @@ __all__ = ["koala", "open_sora_2", "svd"]
 def svd() -> Recipe:
     """Blattmann et al. 2023, "Stable Video Diffusion" (arXiv:2311.15127), the study of thresholds.
 
-    Chosen there by human preference: without the quarter with the least motion. Their motion is optical flow at 2
-    frames a second; ours ranks nearly as it does. Clips of 8 frames at 256 pixels in that study; ours have 9, a frame
-    and eight more, as the causal codec takes them.
+    Chosen there by human preference: without the quarter with the least motion, the quarter with the least aesthetic
+    score, the half that matches its text least, and the quarter with the most text. A score without its model's
+    weights (data.scores.aesthetic, data.scores.text_video_match) drops nothing. Their motion is optical flow at 2
+    frames a second, their text area a network's; ours are our own measures of the same. Clips of 8 frames at 256 pixels
+    in that study; ours have 9, a frame and eight more, as the causal codec takes them. The generator is told motion and
+    frame rate, as theirs.
 
-    Not here: the quarter with the least aesthetic score, the half with the least text similarity and the quarter with
-    the most text, whose scores are not computed; the merging of three captions. Captions are CoCa's, as theirs in
-    half of the cases, where data.captioner.weights names a checkpoint.
+    Not here: the merging of three captions. Captions are CoCa's, as theirs in half of the cases, where
+    data.captioner.weights names a checkpoint.
     """
-    return _recipe("svd", Select(**_off(), need_caption=False, drop_share={"min_motion": 0.25}))
+    shares = {"min_motion": 0.25, "min_aesthetic": 0.25, "min_text_video_match": 0.5, "max_text_area": 0.25}
+    recipe = _recipe("svd", Select(**_off(), need_caption=False, drop_share=shares))
+    return recipe.model_copy(update={"conditions": ("motion", "source_fps")})
 
 
 def open_sora_2() -> Recipe:

@@ -301,7 +301,7 @@ def test_prepare_puts_provenance_into_captions_and_says_why_a_clip_is_silent(ser
         generated_one = uris[row["source_id"]].startswith(silent)
         assert (row["origin"], row["model"]) == (("endpoint", "eyes-7b-2026") if generated_one else ("vtt", ""))
         assert (row["rank"], row["status"]) == (0, "ok")
-    (reject,) = [row for row in tables.read("rejects").to_pylist() if row["reason"] == "need_caption"]
+    (reject,) = [row for row in tables.read("rejects").to_pylist() if row["reason"] == "caption_failed"]
     assert (reject["stage"], reject["attempts"]) == ("caption", 3)
     assert "HTTP 500" in reject["message"]
     assert "next run" in prepared.notes[0]

@@ -5,6 +5,7 @@ import torch
 
 from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import to_unit
+from vidgen_core.scalars import Scalar
 from vidgen_core.training import samples as module
 from vidgen_core.training.job import Data
 from vidgen_core.training.samples import Samples
@@ -114,6 +115,13 @@ def test_captions_that_were_never_embedded_are_an_error(data, cases, tmp_path):
         Samples(data.model_copy(update={"captions": (file,)}), "train", text=True)
     with pytest.raises(VidgenError, match="no clip has an embedded caption"):
         Samples(data.model_copy(update={"embeddings": ()}), "train", text=True)
+
+
+def test_a_family_that_reads_no_scalars_is_refused_before_anything_is_learned(data, cases, tmp_path):
+    job = cases.job(data, tmp_path)
+    scored = job.space.model_copy(update={"scalars": (Scalar.of("motion", [1.0, 2.0]),)})
+    with pytest.raises(VidgenError, match="does not read conditions"):
+        job.model_copy(update={"space": scored}).build()
 
 
 def test_a_sample_has_the_scalars_of_its_clip_and_nan_where_one_is_null(data, cases, tmp_path):
