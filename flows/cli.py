@@ -85,11 +85,31 @@ def prepare(
 
 
 @app.command()
-def latents(
-    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None, ray: Ray = ""
+def latents(  # noqa: PLR0913 - typer makes an option of each
+    recipe: Recipe = _RECIPE,
+    videos: Videos = _VIDEOS,
+    home: HomeDir = _HOME,
+    changes: Changes = None,
+    ray: Ray = "",
+    verify: Annotated[bool, typer.Option("--verify", help="Make a share again and compare; writes nothing")] = False,
+    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="With --verify: how much of it")] = 0.05,
+    seed: Annotated[int, typer.Option(help="With --verify: which share")] = 0,
+    tolerance: Annotated[float, typer.Option(min=0.0, help="With --verify: of |stored - made| / (1 + |made|)")] = 0.01,
+    as_json: AsJson = False,
 ) -> None:
     """Clips to latents, captions to vectors."""
-    _launch("latents", recipe, videos, home, changes, ray)
+    if not verify:
+        _launch("latents", recipe, videos, home, changes, ray)
+        return
+    from flows.commands.verify import mismatch, told
+    from flows.commands.verify import verify as compare
+    from flows.home import Home
+
+    place = Home.open(home)
+    results = compare(place, share=share, seed=seed, tolerance=tolerance)
+    _say(told(results, as_json=as_json))
+    if (wrong := mismatch(place, results)) is not None:
+        raise wrong
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """A step of the training engine against a bare PyTorch loop, and of our networks against those of diffusers.
 
-`python -m tests.bench.bench_train`
+`python -m tests.bench.bench_train`; each module adds its own keys to .bench/train.json: `bench_loader` the loader's.
 """
 
 import tempfile
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from tests.bench import bench_loader
 from tests.bench.bench_networks import networks
 from tests.bench.interleave import interleave, ratio, report, summary, wall_seconds
 from vidgen_core.chance import Chance
@@ -45,7 +46,9 @@ def main() -> None:
             "engine_over_bare": ratio(measured, "engine", over="bare"),
             **networks(),
         },
+        add=True,
     )
+    bench_loader.main()
 
 
 def _job(folder: Path) -> Job:

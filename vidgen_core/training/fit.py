@@ -14,7 +14,7 @@ from vidgen_core import weights
 from vidgen_core.chance import Chance
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
-from vidgen_core.interfaces import Codec, Learner
+from vidgen_core.interfaces import Codec, Learner, Space
 from vidgen_core.training import checkpoints, loop
 from vidgen_core.training.disk import disk_errors
 from vidgen_core.training.held_out import held_out
@@ -86,13 +86,13 @@ def fit(job: Job, *, place: Place, recorder: Recorder | None = None, progress: P
         state = loop.State(learner.to(place.device), settings)
         kept, notes = _resume(job, digest, state, place)
         resumed_from = state.step
-        stream = Stream(train, settings, place, chance)
+        stream, steps = Stream(train, settings, place, chance), range(state.step, settings.steps)
         meter = meter_of(job, learner, train.batch([0], [0]), place)
         with (
             closing(
                 Journal(job, place, meter, recorder=recorder, progress=progress, kept=kept, step=state.step)
             ) as journal,
-            closing(ahead(stream.pieces, range(state.step, settings.steps))) as batches,
+            closing(ahead(stream.pieces, steps, threads=settings.loader_threads)) as batches,
         ):
             for step in loop.run(state, batches, chance=chance, settings=settings, place=place):
                 last = step.number == settings.steps
@@ -136,16 +136,23 @@ def _open(job: Job, split: str, learner: Learner) -> Samples:
     samples = Samples(job.data, split, text=reads_text, scalars=scalars)
     if not samples and split == job.data.train:
         raise VidgenError("There is no clip to learn from", move="Loosen data.select, or add videos")
-    if samples and job.space is not None:
-        got = (*samples.shape, samples.text_dim)
-        if got != (*job.space.shape, job.space.text_dim):
-            raise VidgenError(
-                "The samples do not lie in the space that the learner was built for",
-                got=f"channels, frames, height, width, text width {got}",
-                allowed=str((*job.space.shape, job.space.text_dim)),
-                move="Build the family for the space of the latents and of the text encoder that were stored",
-            )
+    if job.space is not None and samples:
+        _check_space(job.space, samples, any_shape=learner.any_shape, all_there=split == job.data.train)
     return samples
+
+
+def _check_space(space: Space, samples: Samples, *, any_shape: bool, all_there: bool) -> None:
+    """Samples must be of the learner's shape; where it learns any, some of those that it trains on."""
+    other = [shape for shape in samples.buckets if shape != space.shape]
+    lies = samples.text_dim == space.text_dim and all(shape[0] == space.channels for shape in samples.buckets)
+    if not lies or (other and not any_shape) or (all_there and len(other) == len(samples.buckets)):
+        raise VidgenError(
+            "The samples do not lie in the space that the learner was built for",
+            got=f"text width {samples.text_dim}, shapes {', '.join(map(str, samples.buckets))}",
+            allowed=f"text width {space.text_dim}, (channels, frames, height, width) {space.shape}",
+            move="Build the family for the space of the latents and of the text encoder that were stored, "
+            "and for clips of several shapes choose one that learns them",
+        )
 
 
 def _checkpoints(job: Job) -> Path:
@@ -193,7 +200,8 @@ def _write_final(job: Job, state: loop.State, train: Samples, told: Mapping[str,
 
 
 def _latents(codec: Codec, train: Samples) -> Tensor:
-    """Latents of up to 512 samples, one at a time, so that no batch of them has to fit."""
+    """Latents of up to 512 samples of the commonest shape, one at a time, so that no batch of them has to fit."""
     device = next(codec.parameters()).device
-    numbers = Order(len(train), Chance(0)).first(_MEASURED_SAMPLES)
-    return torch.cat([codec.encode(train.batch([number], [0]).video.to(device)) for number in numbers])
+    bucket = max(train.buckets.values(), key=len)
+    numbers = bucket[Order(len(bucket), Chance(0)).first(_MEASURED_SAMPLES)].tolist()
+    return torch.cat([codec.encode(train.batch([number], [0]).to(device).video) for number in numbers])

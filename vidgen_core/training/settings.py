@@ -1,6 +1,6 @@
 """How a run learns: a frozen value of the recipe. Imports no torch, so that a recipe opens at once."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,7 @@ _CIRCUMSTANCES = {
     "held_out_every",
     "held_out_samples",
     "keep",
+    "loader_threads",
     "log_every",
     "nonfinite_limit",
     "threads_per_worker",
@@ -32,7 +33,10 @@ class TrainSettings(Frozen):
 
     Args:
         steps: Optimizer steps of the whole run.
-        batch: Samples a step, over all workers.
+        batch: Most samples a step, over all workers. A step's samples are of one shape (frames x height x width).
+        token_budget: Most latent places (frames x height x width, times samples) a step, over all workers; larger
+            shapes then have smaller batches. 0 is no limit.
+        bucket_rates: How often each sample of a shape comes in an epoch, as {"5x32x32": 0.5}; 1 where nothing is said.
         accumulate: Pieces that each worker takes, one after the other, before a step.
         learning_rate: Peak rate; a player's relative rate multiplies it.
         warmup_steps: Steps over which the rate rises from zero.
@@ -48,6 +52,7 @@ class TrainSettings(Frozen):
         device: Where workers compute.
         workers: Processes that train together.
         threads_per_worker: CPU threads of each.
+        loader_threads: Threads of each worker that read ahead; where clips are decoded while training, several pay.
         checkpoint_every: Steps between checkpoints; the last step has one too.
         keep: Checkpoints kept.
         held_out_every: Steps between passes over held-out samples; there is one at the end too.
@@ -60,6 +65,8 @@ class TrainSettings(Frozen):
 
     steps: int = Field(gt=0)
     batch: int = Field(gt=0)
+    token_budget: int = Field(0, ge=0)
+    bucket_rates: dict[str, Annotated[float, Field(ge=0)]] = {}
     accumulate: int = Field(1, gt=0)
     learning_rate: float = Field(1e-3, gt=0)
     warmup_steps: int = Field(100, ge=0)
@@ -74,6 +81,7 @@ class TrainSettings(Frozen):
     device: Literal["cpu", "cuda"] = "cpu"
     workers: int = Field(1, gt=0)
     threads_per_worker: int = Field(1, gt=0)
+    loader_threads: int = Field(1, gt=0)
     checkpoint_every: int = Field(200, gt=0)
     keep: int = Field(2, gt=0)
     held_out_every: int = Field(200, gt=0)
