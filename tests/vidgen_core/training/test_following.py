@@ -1,4 +1,4 @@
-import threading
+import multiprocessing
 import time
 from functools import partial
 
@@ -29,12 +29,23 @@ def test_what_is_seen_of_the_last_checkpoint_is_what_the_run_came_to(data, cases
     assert all(torch.equal(value, seen[12][name]) for name, value in final.items())
 
 
+def _watch(job, ready, told):
+    following._LOOK_S = 0.01
+    ready.set()
+    following.follow(job, lambda _, step: told.put(step))
+    told.put(None)
+
+
 def test_it_sees_checkpoints_while_the_run_goes_on_and_the_run_does_not_notice(data, cases, tmp_path):
     quiet, watched = (cases.job(data, tmp_path / place, checkpoint_every=1, steps=60) for place in ("quiet", "watched"))
-    steps = []
-    watcher = threading.Thread(target=following.follow, args=(watched, lambda _, step: steps.append(step)))
+    context = multiprocessing.get_context("spawn")
+    ready, told = context.Event(), context.Queue()
+    # In a process of its own, as in a run: building a learner draws from the process's generator.
+    watcher = context.Process(target=_watch, args=(watched, ready, told))
     watcher.start()
+    assert ready.wait(60)
     fitted = fit(watched, place=ALONE)
+    steps = list(iter(lambda: told.get(timeout=60), None))
     watcher.join(timeout=60)
     assert steps == sorted(set(steps))
     assert steps[-1] == 60
