@@ -1,10 +1,12 @@
 import multiprocessing
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
+import vidgen_core.families
 from vidgen_core import weights
 from vidgen_core.training import checkpoints, following
 from vidgen_core.training.fit import fit
@@ -30,6 +32,7 @@ def test_what_is_seen_of_the_last_checkpoint_is_what_the_run_came_to(data, cases
 
 
 def _watch(job, ready, told):
+    vidgen_core.families.__path__.append(str(Path(__file__).parent / "toys"))
     following._LOOK_S = 0.01
     ready.set()
     following.follow(job, lambda _, step: told.put(step))
