@@ -40,9 +40,9 @@ bench: bench-data bench-train
 bench-data bench-train: setup
 	$(BIN)/python -m tests.bench.$(subst -,_,$@)
 
-# Environments of the tools that bench-data compares with, 14 GB; they start ffmpeg and ffprobe of the system.
+# Environments of the tools that bench-data and bench-train compare with, 20 GB; they start ffmpeg and ffprobe of the system.
 export VIDGEN_PEERS ?= .bench/peers
-bench-peers-setup: $(foreach peer,video2dataset data_juicer nemo_curator,$(VIDGEN_PEERS)/$(peer)/.installed)
+bench-peers-setup: $(foreach peer,video2dataset data_juicer nemo_curator loaders,$(VIDGEN_PEERS)/$(peer)/.installed)
 
 $(VIDGEN_PEERS)/%/.installed: tests/bench/peers/%.txt
 	$(PYTHON) -m venv $(@D)

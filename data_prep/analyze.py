@@ -1,7 +1,9 @@
 """The one decode pass of a source: what it is, its shots, and every candidate span with its scores."""
 
 import hashlib
-from dataclasses import dataclass
+from bisect import bisect_left
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -16,11 +18,12 @@ from data_prep.duplicates.fingerprint import Fingerprint, Fingerprinter
 from data_prep.settings import DataSettings
 from data_prep.shots import ShotFinder
 from data_prep.sources import Source
+from data_prep.spool import Spool
 from data_prep.view import SpanView, picture, thumb
 from vidgen_core import discovery
 from vidgen_core.clip import parse_rate
 
-__all__ = ["ROUNDING_S", "Analysis", "analyze", "clip_id", "nearest", "sample_times"]
+__all__ = ["ROUNDING_S", "Analysis", "analyze", "clip_id", "clip_starts", "nearest", "sample_times"]
 
 ROUNDING_S = 2e-3  # times of frames may be rounded to ticks of a millisecond
 _STAGES = "data_prep.stages"
@@ -36,13 +39,29 @@ class Analysis:
 
 
 @dataclass(frozen=True)
+class _Measures:
+    """What a stage measured, in the order of the frames, and their numbers."""
+
+    places: list[int] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+
+    def within(self, start: int, stop: int) -> tuple[Any, ...]:
+        """The measures of frames [start, stop), or that of the frame nearest to the first when there is none."""
+        low, high = bisect_left(self.places, start), bisect_left(self.places, stop)
+        if low < high:
+            return tuple(self.values[low:high])
+        nearest = min(range(max(0, low - 1), min(len(self.places), low + 1)), key=lambda k: abs(self.places[k] - start))
+        return (self.values[nearest],)
+
+
+@dataclass(frozen=True)
 class _Pass:
-    """A source after its pass: times in seconds from the first frame, thumbnails, and measures by stage and frame."""
+    """A source after its pass: times in seconds from the first frame, thumbnails, and what stages measured."""
 
     pts: NDArray[np.int64]
     times_s: NDArray[np.float64]
-    thumbs: NDArray[np.uint8]
-    measures: dict[str, dict[int, Any]]
+    thumbs: Spool
+    measures: dict[str, "_Measures"]
     height: int
     width: int
     fingerprint: Fingerprint
@@ -56,15 +75,15 @@ def analyze(source: Source, settings: DataSettings) -> Analysis:
 
     """
     opened = open_source(source.file)
-    with opened.container:
+    with opened.container, closing(Spool()) as thumbs:
         finder = ShotFinder(settings.shots)
-        seen = _watch(opened, finder)
+        seen = _watch(opened, finder, thumbs)
         shots = finder.finish().spans
         sidecar = read_sidecar(source.file)
         spans = [
             _span_row(source, opened, seen, start, settings, sidecar) | _shot(seen, number, first, stop)
             for number, (first, stop) in enumerate(shots)
-            for start in _starts(seen.times_s, first, stop, settings)
+            for start in clip_starts(seen.times_s, first, stop, settings)
         ]
         fingerprint = {"source_id": source.source_id, "picture_share": seen.fingerprint.picture_share,
                        "samples": seen.fingerprint.to_bytes()}  # fmt: skip
@@ -82,22 +101,22 @@ def clip_id(source_id: str, start_pts: int, stop_pts: int, settings: DataSetting
     return hashlib.sha256(repr((source_id, start_pts, stop_pts, made)).encode()).hexdigest()[:24]
 
 
-def _watch(opened: Opened, finder: ShotFinder) -> _Pass:
+def _watch(opened: Opened, finder: ShotFinder, thumbs: Spool) -> _Pass:
     pts: list[int] = []
-    thumbs: list[NDArray[np.uint8]] = []
     measuring, fingerprinter = _Measuring(), Fingerprinter()
     for now, frame in opened.frames():
         time_s = float((now - (opened.first_pts or 0)) * opened.time_base)
         measuring.look(frame, len(pts), time_s, opened.rotation)
         pts.append(now)
-        thumbs.append(thumb(frame))
-        finder.push(thumbs[-1][None])
+        small = thumb(frame)
+        thumbs.append(small)
+        finder.push(small[None])
         fingerprinter.look(frame, time_s, opened.rotation)
     if not pts:
         raise Undecodable("no_picture_decoded", f"Its {opened.stream.codec_context.name} stream decodes to no picture")
     ticks = np.array(pts, np.int64)
     times_s = (ticks - ticks[0]) * float(opened.time_base)
-    return _Pass(ticks, times_s, np.stack(thumbs), measuring.taken, *measuring.size, fingerprinter.result())
+    return _Pass(ticks, times_s, thumbs, measuring.taken, *measuring.size, fingerprinter.result())
 
 
 @cache
@@ -111,7 +130,7 @@ class _Measuring:
     def __init__(self) -> None:
         self._stages = {name: stage for name, stage in _stages().items() if "measure" in vars(stage)}
         self._due_s = dict.fromkeys(self._stages, 0.0)
-        self.taken: dict[str, dict[int, Any]] = {name: {} for name in self._stages}
+        self.taken = {name: _Measures() for name in self._stages}
         self.size = (0, 0)
 
     def look(self, frame: VideoFrame, number: int, time_s: float, rotation: int) -> None:
@@ -123,11 +142,12 @@ class _Measuring:
             return
         seen = picture(frame, rotation)
         for name in due:
-            self.taken[name][number] = self._stages[name].measure(seen)
+            self.taken[name].places.append(number)
+            self.taken[name].values.append(self._stages[name].measure(seen))
             self._due_s[name] = time_s + self._stages[name].EVERY_S
 
 
-def _starts(times_s: NDArray[np.float64], first: int, stop: int, settings: DataSettings) -> list[int]:
+def clip_starts(times_s: NDArray[np.float64], first: int, stop: int, settings: DataSettings) -> list[int]:
     """First frames of the clips that fit into a shot one after the other, as indices of source frames."""
     reach_s = sample_times(settings)[-1]
     step_s = reach_s + 1 / float(parse_rate(settings.frame_rate))
@@ -154,7 +174,7 @@ def _span_row(  # noqa: PLR0913, PLR0917 - a row is made of all these
     stop = int(taken[-1]) + 1
     view = SpanView(
         seen.thumbs[start:stop], seen.times_s[start:stop],
-        {name: _within(taken, start, stop) for name, taken in seen.measures.items()},
+        {name: measures.within(start, stop) for name, measures in seen.measures.items()},
         seen.height, seen.width, opened.rotation,
     )  # fmt: skip
     start_s, stop_s = float(seen.times_s[start]), float(seen.times_s[stop - 1])
@@ -180,12 +200,6 @@ def _span_row(  # noqa: PLR0913, PLR0917 - a row is made of all these
 def nearest(times_s: NDArray[np.float64], wanted_s: NDArray[np.float64]) -> NDArray[np.intp]:
     """Index of the frame on show at each wanted time: the last that began by then (times may be rounded)."""
     return np.searchsorted(times_s, wanted_s + ROUNDING_S, side="right").clip(1, len(times_s)) - 1
-
-
-def _within(taken: dict[int, Any], start: int, stop: int) -> tuple[Any, ...]:
-    """The measures of frames [start, stop), or that of the nearest frame when there is none."""
-    inside = tuple(value for place, value in taken.items() if start <= place < stop)
-    return inside or (taken[min(taken, key=lambda place: abs(place - start))],)
 
 
 def _source_row(source: Source, opened: Opened, seen: _Pass, shots: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""CLIP models of open_clip. Radford et al. 2021, "Learning transferable visual models" (arXiv:2103.00020)."""
+"""CLIP models over stills and captions, for scorers and duplicates."""
 
 from functools import lru_cache
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep.scorers._weights import Stills
-from vidgen_core.errors import VidgenError, did_you_mean
+from vidgen_core.encoders._open_clip import load_open_clip
 
 __all__ = ["Clip", "open_clip_model"]
 
@@ -40,24 +40,8 @@ def open_clip_model(model: str, weights: str) -> Clip:
     """Open a checkpoint file, or a tag that open_clip knows and downloads; once in a process.
 
     Raises:
-        VidgenError: open_clip is not installed, has no such model, or cannot read these weights.
+        VidgenError: As `load_open_clip` does.
 
     """
-    try:
-        import open_clip
-    except ImportError as error:
-        move = "Install it with: pip install 'vidgen[scores]'"
-        raise VidgenError("A CLIP model needs open_clip", move=move) from error
-    known = open_clip.list_models()
-    if model not in known:
-        raise VidgenError(f"open_clip has no model {model!r}", move=did_you_mean(model, known))
-    try:
-        opened, _, transform = open_clip.create_model_and_transforms(model, pretrained=weights, load_weights=True)
-    except Exception as error:
-        raise VidgenError(
-            f"These weights cannot be read as a {model}: {str(error).splitlines()[0][:200]}",
-            got=weights,
-            allowed="a checkpoint file of that model, or one of open_clip.list_pretrained()",
-            move="Set the model and its weights (for a head: the backbone) to ones that belong together",
-        ) from error
-    return Clip(opened.eval(), transform, open_clip.get_tokenizer(model))
+    opened = load_open_clip(model, weights)
+    return Clip(opened.model, opened.transform, opened.tokenizer)

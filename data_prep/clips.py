@@ -1,32 +1,40 @@
 """Kept spans to clips: upright, without bars, square pixels, the recipe's shape and rate, H.264 that decodes fast."""
 
 import hashlib
-import tempfile
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import ffmpeg
-import imageio_ffmpeg
+import av
 import numpy as np
 from av import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_prep.analyze import ROUNDING_S, sample_times
-from data_prep.decode import as_bytes, open_source, upright
+from data_prep.analyze import ROUNDING_S, nearest, sample_times
+from data_prep.decode import Opened, as_bytes, open_source, upright
+from data_prep.packets import Packets, read_packets
 from data_prep.settings import DataSettings
 
 __all__ = ["ENCODING_VERSION", "cut", "encode", "fit", "pictures"]
 
-ENCODING_VERSION = 1
+ENCODING_VERSION = 2
+_X264 = {"crf": "18", "preset": "veryfast", "tune": "fastdecode", "g": "48", "flags": "+cgop+bitexact",
+         # x264's macroblock tree is not exact: it gives other bytes from one time to the next with AVX-512.
+         "x264-params": "mbtree=0"}  # fmt: skip
+_ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+# A picture that is made much smaller is first shrunk by a whole number, to this many times the size or more.
+_SHRUNK_TO = 3.0
 
 
-def cut(file: Path, spans: Sequence[dict[str, Any]], settings: DataSettings) -> list[dict[str, Any]]:
-    """Rows for `clips`: the media of the spans of one source, in one more sequential pass over it."""
+def cut(file: Path, spans: Sequence[dict[str, Any]], settings: DataSettings) -> Iterator[dict[str, Any]]:
+    """Rows for `clips`, one at a time: the media of the spans of one source, in one more pass over it, in its order."""
     ordered = sorted(spans, key=lambda span: span["start_pts"])
-    return [_row(span, shown, settings) for span, shown in pictures(file, ordered, settings)]
+    for span, shown in pictures(file, ordered, settings):
+        yield _row(span, shown, settings)
 
 
 def fit(picture: NDArray[np.uint8], span: dict[str, Any], sar: Fraction, settings: DataSettings) -> NDArray[np.uint8]:
@@ -39,41 +47,128 @@ def fit(picture: NDArray[np.uint8], span: dict[str, Any], sar: Fraction, setting
     keep_w, keep_h = min(width, height * aspect), min(height, width / aspect)
     left, top = x + (width - keep_w) / 2, y + (height - keep_h) / 2
     image = Image.fromarray(np.ascontiguousarray(picture)).resize(
-        (settings.width, settings.height), Image.Resampling.BICUBIC, box=(left, top, left + keep_w, top + keep_h)
+        (settings.width, settings.height),
+        Image.Resampling.BICUBIC,
+        box=(left, top, left + keep_w, top + keep_h),
+        reducing_gap=_SHRUNK_TO,
     )
     return np.asarray(image)
 
 
 def encode(video: NDArray[np.uint8], rate: str) -> bytes:
-    """uint8 [T, H, W, 3] to an mp4 of H.264, closed groups of pictures; the bytes are a function of the pictures."""
+    """uint8 [T, H, W, 3] to an mp4 of H.264, closed groups of pictures; the bytes are a function of the pictures.
+
+    It is done in this process: starting a program for each clip takes longer than encoding one.
+    """
     _, height, width, _ = video.shape
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "clip.mp4"
-        raw = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=rate)
-        command = raw.output(
-            str(file), vcodec="libx264", pix_fmt="yuv420p", crf=18, preset="veryfast", tune="fastdecode", threads=1,
-            g=48, flags="+cgop+bitexact", fflags="+bitexact", map_metadata=-1, loglevel="error",
-            vf="scale=out_color_matrix=bt601:out_range=tv:flags=accurate_rnd+full_chroma_inp",
-        )  # fmt: skip
-        command.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), input=video.tobytes(), capture_stderr=True)
-        return file.read_bytes()
+    converter, out = VideoReformatter(), io.BytesIO()
+    with av.open(out, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libx264", rate=Fraction(rate), options=_X264)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        context = stream.codec_context
+        context.thread_count, context.colorspace, context.color_range = 1, Colorspace.ITU601, ColorRange.MPEG
+        for number, picture in enumerate(video):
+            frame = converter.reformat(
+                VideoFrame.from_ndarray(picture, "rgb24"),
+                format="yuv420p",
+                dst_colorspace=Colorspace.ITU601,
+                dst_color_range=ColorRange.MPEG,
+                interpolation=_ACCURATE,
+                threads=1,
+            )
+            frame.pts, frame.time_base = number, 1 / Fraction(rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return out.getvalue()
 
 
 def pictures(
     file: Path, spans: Sequence[dict[str, Any]], settings: DataSettings
 ) -> Iterator[tuple[dict[str, Any], NDArray[np.uint8]]]:
-    """Each span with its fitted pictures [T, H, W, 3]; spans are in order and do not overlap."""
+    """Each span with its fitted pictures [T, H, W, 3]; spans are in order and do not overlap.
+
+    What the packets of the source tell is used to decode only what the pictures need. Where that fails, the spans that
+    are left are taken from a pass over all frames: the pictures are the same.
+    """
+    done = 0
+    for found in _picked(file, spans, settings):
+        yield found
+        done += 1
+    if done < len(spans):
+        yield from _in_order(file, spans[done:], settings)
+
+
+def _picked(
+    file: Path, spans: Sequence[dict[str, Any]], settings: DataSettings
+) -> Iterator[tuple[dict[str, Any], NDArray[np.uint8]]]:
+    """The spans up to the first whose frames are not all there, at the times that the packets tell."""
+    with (opened := open_source(file)).container:
+        packets = read_packets(opened)
+        wanted: list[NDArray[np.int64]] = []
+        for span in spans if packets.whole else ():
+            times = _wanted(packets, span, opened.time_base, settings)
+            if times is None:
+                break
+            wanted.append(times)
+    if not wanted:
+        return
+    opened = open_source(file)
+    with opened.container:
+        frames = opened.frames(packets.picks(np.concatenate(wanted)))
+        for span, pts in zip(spans, wanted, strict=False):
+            shown = _shown_at(frames, set(pts.tolist()), span, opened, settings)
+            if len(shown) < len(set(pts.tolist())):
+                return
+            yield span, np.stack([shown[time] for time in pts.tolist()])
+
+
+def _wanted(
+    packets: Packets, span: Mapping[str, Any], time_base: Fraction, settings: DataSettings
+) -> NDArray[np.int64] | None:
+    """Times in ticks of the frames that a clip shows [T]; None where the packets do not tell of the span's ends."""
+    first, last = np.searchsorted(packets.shown_pts, [span["start_pts"], span["stop_pts"]])
+    pts = packets.shown_pts[first : last + 1]
+    if not len(pts) or pts[0] != span["start_pts"] or pts[-1] != span["stop_pts"]:
+        return None
+    times_s = np.array([float(int(time - pts[0]) * time_base) for time in pts])
+    return pts[nearest(times_s, sample_times(settings))]
+
+
+def _shown_at(
+    frames: Iterator[tuple[int, VideoFrame]], wanted: set[int], span: dict[str, Any], opened: Opened,
+    settings: DataSettings,
+) -> dict[int, NDArray[np.uint8]]:  # fmt: skip
+    """The fitted pictures of some times, as far as they come undamaged; takes no frame beyond the last of them."""
+    shown: dict[int, NDArray[np.uint8]] = {}
+    for pts, frame in frames:
+        if frame.is_corrupt or opened.bad_packets:
+            return {}
+        if pts in wanted:
+            shown[pts] = _fitted(frame, span, opened, settings)
+        if pts >= span["stop_pts"]:
+            break
+    return shown
+
+
+def _in_order(
+    file: Path, spans: Sequence[dict[str, Any]], settings: DataSettings
+) -> Iterator[tuple[dict[str, Any], NDArray[np.uint8]]]:
+    """The spans that have frames, from a pass over all frames."""
     opened = open_source(file)
     with opened.container:
         frames = opened.frames()
         for span in spans:
             # Only frames that a clip takes are converted: of 24 a second, 8.
             taken = [
-                fit(upright(as_bytes(frame, "rgb24"), opened.rotation), span, opened.upright_sar, settings)
+                _fitted(frame, span, opened, settings)
                 for frame in _on_show(_within(frames, span, opened.time_base), sample_times(settings))
             ]
             if taken:
                 yield span, np.stack(taken)
+
+
+def _fitted(frame: VideoFrame, span: dict[str, Any], opened: Opened, settings: DataSettings) -> NDArray[np.uint8]:
+    return fit(upright(as_bytes(frame, "rgb24"), opened.rotation), span, opened.upright_sar, settings)
 
 
 def _within(

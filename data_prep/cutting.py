@@ -4,10 +4,12 @@ A source's clips are one unit, keyed by which they are and how they are made. Wh
 takes over the rows of the old one whose media would come out the same, and both change places in one transaction.
 """
 
-from collections.abc import Mapping, Sequence
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,13 +27,22 @@ __all__ = ["cut_all", "older", "reusable", "with_media_keys"]
 
 _WORKED_ON = ["source_id", "start_pts", "stop_pts", "clip_id", "crop_x", "crop_y", "crop_w", "crop_h", "split",
               "media_key"]  # fmt: skip
+_ROWS_AT_ONCE = 64
 
 
 def with_media_keys(spans: pa.Table) -> pa.Table:
     """Spans with `media_key`: two of one clip id are equal where the encoded media would be equal."""
-    made = f"printf('%dx%d+%d+%d/{ENCODING_VERSION}', crop_w, crop_h, crop_x, crop_y)"
-    crops = spans.select([f"crop_{part}" for part in "xywh"])
-    return spans.append_column("media_key", ask(f"SELECT {made} AS key FROM spans", spans=crops)["key"])
+    codes = np.zeros(len(spans), np.int64)
+    crops = [spans[f"crop_{part}"].to_numpy() for part in "whxy"]
+    # A million spans have few crops: each is spelled once.
+    for crop in crops:
+        seen = pc.dictionary_encode(pa.array(crop))
+        both = pc.dictionary_encode(pa.array(codes * len(seen.dictionary) + seen.indices.to_numpy()))
+        codes = both.indices.to_numpy().astype(np.int64)
+    places = np.unique(codes, return_index=True)[1]
+    each = zip(*(crop[places].tolist() for crop in crops), strict=True)
+    spelled = pa.array([f"{width}x{height}+{x}+{y}/{ENCODING_VERSION}" for width, height, x, y in each], pa.string())
+    return spans.append_column("media_key", spelled.take(pa.array(codes)))
 
 
 def cut_all(
@@ -79,13 +90,31 @@ def reusable(unit: Unit, tables: Tables, columns: Sequence[str] | None = None) -
 @needs(memory_gib=1.5)
 @costs_itself
 def _cut_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
-    media = reusable(unit, tables)
-    new = [span for span in unit.spans if span["clip_id"] not in media]
     with bounded_memory():
-        media |= {row["clip_id"]: row for row in (cut(unit.source.file, new, settings) if new else [])}
-    named = [{name: span[name] for name in ("clip_id", "split", "media_key")} for span in unit.spans]
-    rows = [media[names["clip_id"]] | names for names in named if names["clip_id"] in media]
-    return {"clips": write(tables, "clips", unit.key, rows)}
+        return {"clips": write(tables, "clips", unit.key, _rows(unit, tables, settings))}
+
+
+def _rows(unit: Unit, tables: Tables, settings: DataSettings) -> Iterator[dict[str, Any]]:
+    """The unit's rows in the order of its spans, one at a time: a long source has more media than memory."""
+    there = reusable(unit, tables, ["clip_id", "media_key"])
+    spans = {span["clip_id"]: span for span in unit.spans}
+    places = {clip_id: place for place, clip_id in enumerate(spans)}
+    new = [span for span in unit.spans if span["clip_id"] not in there]
+    made = cut(unit.source.file, new, settings) if new else iter(())
+    media = heapq.merge(_taken_over(unit, tables, set(there)), made, key=lambda row: places[row["clip_id"]])
+    for row in media:
+        yield row | {name: spans[row["clip_id"]][name] for name in ("clip_id", "split", "media_key")}
+
+
+def _taken_over(unit: Unit, tables: Tables, clips: set[str]) -> Iterator[dict[str, Any]]:
+    """Rows of some clips out of the units that this one replaces."""
+    for key in unit.replaces:
+        with tables.opened(tables.part_file("clips", key)) as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE) if "media_key" in file.schema_arrow.names else ():
+                for row in batch.to_pylist():
+                    if row["clip_id"] in clips:
+                        clips.remove(row["clip_id"])
+                        yield row
 
 
 def older(tables: Tables, name: str, units: set[str]) -> dict[str, tuple[str, ...]]:

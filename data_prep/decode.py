@@ -14,7 +14,17 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-__all__ = ["Opened", "Undecodable", "as_bytes", "demuxed", "open_file", "open_source", "take_decoded", "upright"]
+__all__ = [
+    "Opened",
+    "Picks",
+    "Undecodable",
+    "as_bytes",
+    "demuxed",
+    "open_file",
+    "open_source",
+    "take_decoded",
+    "upright",
+]
 
 _MOST_DEMUX_ERRORS = 64
 # Counted where decoding happens, so that no pass can forget to; a process works on one unit at a time.
@@ -29,6 +39,20 @@ class _Here(threading.local):
 
 
 _here = _Here()
+
+
+@dataclass(frozen=True)
+class Picks:
+    """Which packets of a pass are decoded.
+
+    Attributes:
+        needed: Whether it is decoded at all [packets].
+        wanted: Whether its frame is asked for; of the others, frames that no other frame needs are skipped [packets].
+
+    """
+
+    needed: NDArray[np.bool_]
+    wanted: NDArray[np.bool_]
 
 
 class Undecodable(Exception):  # noqa: N818 - a verdict on a file, not a mistake of ours
@@ -78,11 +102,14 @@ class Opened:
         """The same of a pixel of the picture turned for showing."""
         return 1 / self.sar if self.rotation % 180 else self.sar
 
-    def frames(self) -> Iterator[tuple[int, av.VideoFrame]]:
-        """(pts, frame) in presentation order; a frame without a usable time follows the last by a nominal step."""
+    def frames(self, picks: Picks | None = None) -> Iterator[tuple[int, av.VideoFrame]]:
+        """(pts, frame) in presentation order; a frame without a usable time follows the last by a nominal step.
+
+        With `picks` those that are asked for, and others that had to be decoded for them.
+        """
         rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
         step = max(1, round(1 / (rate * self.time_base)))
-        for frame in self._decoded():
+        for frame in self._decoded() if picks is None else self._picked(picks):
             pts = frame.pts
             if pts is None or (self._last_pts is not None and pts <= self._last_pts):
                 pts = 0 if self._last_pts is None else self._last_pts + step
@@ -92,20 +119,38 @@ class Opened:
             yield pts, frame
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        for packet in self._packets():
+        for packet in self.packets():
             if packet.pts is not None and not packet.is_discard:
                 self.packet_pts.append(packet.pts)
-            try:
-                frames = self.stream.decode(packet)
-                self.decoded += len(frames)
-                _decoded_here[0] += len(frames)
-                yield from frames
-            except MemoryError:
-                raise  # no bad packet: the next one would be as large
-            except av.error.FFmpegError:
-                self.bad_packets += 1
+            yield from self._frames_of(packet)
 
-    def _packets(self) -> Iterator[av.Packet]:
+    def _picked(self, picks: Picks) -> Iterator[av.VideoFrame]:
+        context, last = self.stream.codec_context, int(np.flatnonzero(picks.needed)[-1])
+        for number, packet in enumerate(self.packets()):
+            if number > last:
+                break
+            if picks.needed[number]:
+                # Of H.264 it is sure that a picture that calls itself no reference is none.
+                spare = context.name == "h264" and not picks.wanted[number]
+                context.skip_frame = "NONREF" if spare else "DEFAULT"
+                yield from self._frames_of(packet)
+        yield from self._frames_of(None)
+
+    def _frames_of(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+        """What the decoder gives for one more packet, or in the end."""
+        try:
+            frames = self.stream.decode(packet)
+        except MemoryError:
+            raise  # no bad packet: the next one would be as large
+        except av.error.FFmpegError:
+            self.bad_packets += 1
+            return []
+        self.decoded += len(frames)
+        _decoded_here[0] += len(frames)
+        return frames
+
+    def packets(self) -> Iterator[av.Packet]:
+        """All packets; a reading error is counted."""
         return demuxed(self.container, self.stream, self._count_bad)
 
     def _count_bad(self) -> None:

@@ -4,6 +4,7 @@ A latent is a function of its clip and the codec's weights, whatever else is cod
 time, so that a run that was killed and one that was not, or one with a source more, agree on every byte.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -22,10 +23,11 @@ from vidgen_core.clip import decode_clips
 from vidgen_core.codecs._open import open_codec
 from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import Codec, TextEncoder, to_unit
-from vidgen_core.training.columns import WRITING, BytesColumn, Stored, to_column, to_table
+from vidgen_core.training.columns import WRITING, BytesColumn, Stored, damaged, to_column, to_table
 
 __all__ = ["embed_captions", "embeddings_table", "encode_latents", "latents_table"]
 
+_log = logging.getLogger(__name__)
 # Raised when the same codec would give other latents than before.
 _VERSION = 1
 
@@ -38,6 +40,7 @@ class _Clip(NamedTuple):
     split: str
     file: Path
     row: int
+    shape: tuple[int, int, int]
 
 
 class _Unit(NamedTuple):
@@ -61,7 +64,7 @@ def embeddings_table(encoder: TextEncoder) -> str:
 def encode_latents(
     tables: Tables, codec_dir: Path, runner: Runner, *, unit_clips: int = 128, progress: Progress | None = None
 ) -> str:
-    """Code every clip that has no latent yet, and drop the latents of clips that are gone.
+    """Code every clip that has no latent yet, and drop the latents of clips that are gone and files that are damaged.
 
     Args:
         tables: The data's tables; reads `clips`, writes `latents/<first 16 digits of the codec's digest>`.
@@ -87,8 +90,9 @@ def encode_latents(
     parts = _left_over(tables, name, wanted, kept)
     todo = [clip for clip in clips if (clip.clip_id, clip.split) not in kept]
     units = [
-        _unit(tables, name, codec_dir, tuple(todo[start : start + unit_clips]))
-        for start in range(0, len(todo), unit_clips)
+        _unit(tables, name, codec_dir, tuple(alike[start : start + unit_clips]))
+        for alike in _by_shape(todo)
+        for start in range(0, len(alike), unit_clips)
     ]
     if stale:
         tables.commit(name, _LATENTS, [], drop=stale)
@@ -136,24 +140,48 @@ _EMBEDDINGS = pa.schema([("caption", pa.string()), ("tokens", pa.binary()), ("ma
 def _clips(tables: Tables) -> list[_Clip]:
     clips = []
     for file in tables.listed("clips"):
-        with tables.opened(file) as opened:
-            rows = opened.read(columns=["clip_id", "split"])
-        pairs = zip(rows["clip_id"].to_pylist(), rows["split"].to_pylist(), strict=True)
-        clips += [_Clip(clip_id, split, file, row) for row, (clip_id, split) in enumerate(pairs)]
+        rows = _read(tables, file, ["clip_id", "split", "frames", "height", "width"])
+        values = zip(*(column.to_pylist() for column in rows.columns), strict=True)
+        clips += [_Clip(told[0], told[1], file, row, told[2:]) for row, told in enumerate(values)]
     return clips
+
+
+def _by_shape(clips: Sequence[_Clip]) -> list[list[_Clip]]:
+    """Clips of one shape together: a file holds tensors of one shape."""
+    alike: dict[tuple[int, ...], list[_Clip]] = {}
+    for clip in clips:
+        alike.setdefault(clip.shape, []).append(clip)
+    return [alike[shape] for shape in sorted(alike)]
+
+
+def _read(tables: Tables, file: Path, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a file, wherever it is.
+
+    Raises:
+        VidgenError: The file is damaged; the message names it.
+
+    """
+    try:
+        with tables.opened(file) as opened:
+            return opened.read(columns=list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(file, str(error)) from error
 
 
 def _standing(
     tables: Tables, name: str, columns: Sequence[str], wanted: set[tuple[str, ...]]
 ) -> tuple[list[str], set[tuple[str, ...]]]:
-    """Units with a row that is not wanted any more, and the rows of all other units."""
+    """Units with a row that is not wanted any more or that cannot be read, and the rows of all other units."""
     stale: list[str] = []
     kept: set[tuple[str, ...]] = set()
     for file in tables.listed(name):
-        with tables.opened(file) as opened:
-            table = opened.read(columns=list(columns))
-        rows = set(zip(*(table[column].to_pylist() for column in columns), strict=True))
-        if rows <= wanted:
+        try:
+            table = _read(tables, file, columns)
+            rows = set(zip(*(table[column].to_pylist() for column in columns), strict=True))
+        except VidgenError as error:
+            _log.warning("%s", error)
+            rows = None
+        if rows is not None and rows <= wanted:
             kept |= rows
         else:
             stale.append(file.stem.removeprefix("part-"))
@@ -166,8 +194,7 @@ def _left_over(tables: Tables, name: str, wanted: set[tuple[str, ...]], kept: se
     for file in tables.stored(name):
         if file in committed or file.suffix != ".parquet":
             continue
-        with tables.opened(file) as opened:
-            rows = opened.read(columns=["clip_id", "split"])
+        rows = _read(tables, file, ["clip_id", "split"])
         clips = list(zip(rows["clip_id"].to_pylist(), rows["split"].to_pylist(), strict=True))
         unit = file.stem.removeprefix("part-")
         # The name tells what is in it, and by which version of this program.
@@ -191,6 +218,7 @@ def _encode(unit: _Unit) -> Part:
     """The task: decode, code, write."""
     torch.set_num_threads(1)
     codec = _codec(unit.codec_dir, weights.digest(unit.codec_dir))
+    codec.latent_shape(*unit.clips[0].shape)
     files = dict.fromkeys(clip.file for clip in unit.clips)
     media = {file: BytesColumn([unit.tables.local(file)], "media") for file in files}
     with torch.no_grad():

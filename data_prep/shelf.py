@@ -5,7 +5,6 @@ whole when they are read; of large ones only the columns that are asked for are 
 """
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +12,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
+import numpy as np
 import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from data_prep import row_digests
+from data_prep.parts import whole
 from data_prep.storage import Lost, Place
 from vidgen_core.errors import VidgenError
 
-__all__ = ["WHOLE_BYTES", "Folder", "Mirror", "write_part"]
+__all__ = ["WHOLE_BYTES", "Folder", "Mirror"]
 
 _THREADS = 8
 WHOLE_BYTES = 4 * 2**20
@@ -91,10 +92,10 @@ class Folder:
     def tidy(self, current: Mapping[str, set[Path]]) -> None:
         """The current versions, by table, have no other files than these."""
 
-    def row_hashes(self, file: Path) -> list[bytes]:
-        """One hash for each row of a file."""
+    def row_digests(self, file: Path) -> NDArray[np.uint8]:
+        """The digest of each row of a file, [N, 32]."""
         with self.open(file) as opened:
-            return row_digests.hashes_in(opened)
+            return row_digests.in_file(opened)
 
     def dataset(self, files: Sequence[Path]) -> pa_dataset.Dataset | None:
         """The files to DuckDB, where it cannot read them itself."""
@@ -201,7 +202,7 @@ class Mirror(Folder):
         """See `Folder`."""
         for file in files:
             file.unlink(missing_ok=True)
-            _hashes_file(file).unlink(missing_ok=True)
+            _digests_file(file).unlink(missing_ok=True)
 
     def tidy(self, current: Mapping[str, set[Path]]) -> None:
         """See `Folder`."""
@@ -216,13 +217,15 @@ class Mirror(Folder):
             file.unlink(missing_ok=True)
             held -= size
 
-    def row_hashes(self, file: Path) -> list[bytes]:
-        """See `Folder`; a file is read once for them."""
-        kept = row_digests.kept(_hashes_file(file))
-        if kept is None:
-            kept = super().row_hashes(file)
-            row_digests.keep(_hashes_file(file), kept)
-        return kept
+    def row_digests(self, file: Path) -> NDArray[np.uint8]:
+        """See `Folder`; a file is asked once for them."""
+        beside = _digests_file(file)
+        if beside.exists():
+            return row_digests.of_bytes(beside.read_bytes())
+        found = super().row_digests(file)
+        with whole(beside) as stream:
+            stream.write(found.tobytes())
+        return found
 
     def dataset(self, files: Sequence[Path]) -> pa_dataset.Dataset | None:
         """See `Folder`."""
@@ -247,21 +250,6 @@ class Mirror(Folder):
             ) from lost
 
 
-def write_part(file: Path, table: pa.Table, **options: object) -> None:
-    """Write a Parquet file so that it is there whole or not at all, also after a power cut."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Not by the process's number: on several nodes two processes may have the same one.
-    fresh = file.with_suffix(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with fresh.open("wb") as stream:
-            pq.write_table(table, stream, **options)
-            stream.flush()
-            os.fsync(stream.fileno())
-        fresh.replace(file)
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
 def _has(file: Path, size_bytes: int) -> bool:
     try:
         return file.stat().st_size == size_bytes
@@ -269,5 +257,5 @@ def _has(file: Path, size_bytes: int) -> bool:
         return False
 
 
-def _hashes_file(file: Path) -> Path:
+def _digests_file(file: Path) -> Path:
     return file.with_suffix(".rows")

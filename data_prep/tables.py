@@ -5,7 +5,6 @@ files of finished units in one transaction. A killed run leaves at most files th
 writes again with the same bytes.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,13 +19,14 @@ from deltalake import DeltaTable, Schema
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from data_prep import row_digests
-from data_prep.shelf import WHOLE_BYTES, Folder, Mirror, write_part
+from data_prep.parts import write_part, write_rows
+from data_prep.shelf import WHOLE_BYTES, Folder, Mirror
 from data_prep.storage import Place
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 
-__all__ = ["SCHEMAS", "Part", "Release", "TableState", "Tables", "ask", "write_part"]
+__all__ = ["SCHEMAS", "Part", "Release", "TableState", "Tables", "ask"]
 
 # Kinds of statements that only read.
 _QUESTIONS = ("SELECT", "EXPLAIN")
@@ -244,12 +244,19 @@ class Tables:
             found += [Path(row[0]) for row in rows]
         return sorted(found)
 
-    def write(self, name: str, unit: str, table: pa.Table, **options: object) -> Path:
+    def write(self, name: str, unit: str, table: pa.Table, **options: Any) -> Path:
         """Write a unit's file; it is there whole or not at all."""
         file = self.part_file(name, unit)
         write_part(file, table, **options)
         self._shelf.keep(file)
         return file
+
+    def write_rows(self, name: str, unit: str, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> Part:
+        """Write a unit's file of rows as they come; it is there whole or not at all."""
+        file = self.part_file(name, unit)
+        count = write_rows(file, schema, rows)
+        self._shelf.keep(file)
+        return Part(unit, file, count)
 
     def commit(self, name: str, schema: pa.Schema | None, parts: Sequence[Part], *, drop: Iterable[str] = ()) -> None:
         """Add the files of finished units and remove those of stale ones, in one transaction.
@@ -342,8 +349,7 @@ class Tables:
 
     def digest(self, name: str) -> str:
         """Digest of the rows, whatever their order, files and versions."""
-        hashes = sorted(hashed for file in self.listed(name) for hashed in self._shelf.row_hashes(file))
-        return hashlib.sha256(b"".join(hashes)).hexdigest()
+        return row_digests.of_parts([self._shelf.row_digests(file) for file in self.listed(name)])
 
     def release(self, names: Sequence[str]) -> Release:
         """The named tables as they are now, those without a commit left out."""

@@ -5,7 +5,7 @@ A unit writes one Parquet file a table. A run that is killed at any time has los
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -161,11 +161,11 @@ class Workshop:
         return {name: write(self.tables, name, unit.key, rows.get(name, []), made=unit.made) for name in names}
 
 
-def write(tables: Tables, name: str, unit: str, rows: list[dict[str, Any]], *, made: str = "") -> Part:
+def write(tables: Tables, name: str, unit: str, rows: Iterable[Mapping[str, Any]], *, made: str = "") -> Part:
     """Write a unit's rows as its file, with what its key was made of; it carries the frames decoded since the last."""
-    table = pa.Table.from_pylist(rows, _schema(name))
-    file = tables.write(name, unit, table.replace_schema_metadata({_MADE: made}) if made else table)
-    return Part(unit, file, len(rows), take_decoded())
+    schema = _schema(name)
+    part = tables.write_rows(name, unit, schema.with_metadata({_MADE: made}) if made else schema, rows)
+    return part._replace(decoded=take_decoded())
 
 
 def made_of(tables: Tables, file: Path) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 
 from flows.failures import MISTAKE_EXIT, StageCrashedError, disk_full, is_disk_full
+from flows.options import AsJson, Changes, HomeDir, Ray, Recipe, TablesAt, Videos
+from flows.running import data_settings, launch, run_spec
 from flows.stopping import stop
 from vidgen_core.errors import VidgenError
 
@@ -22,14 +24,6 @@ app.add_typer(videos_app, name="videos")
 plan_app = typer.Typer(no_args_is_help=True, help="What a stage would do, before it does it.")
 app.add_typer(plan_app, name="plan")
 _out, _err = Console(highlight=False), Console(stderr=True, highlight=False)
-
-Recipe = Annotated[str, typer.Option("--recipe", help="file.function, see `vidgen recipes`")]
-Videos = Annotated[str, typer.Option("--videos", help="Folder of videos, or a place such as s3://bucket/videos")]
-TablesAt = Annotated[str | None, typer.Option("--tables", help="Put the tables there, once: s3://bucket/tables")]
-HomeDir = Annotated[Path, typer.Option("--home", help="Where everything is kept")]
-Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: data.select.min_motion=0.2")]
-Ray = Annotated[str, typer.Option("--ray", help="HOST:PORT of the Ray cluster to work on, see docs/cluster.md")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 _HOME, _VIDEOS, _RECIPE = Path(".vidgen"), ".vidgen/videos", "shapes.demo"
 
@@ -71,7 +65,7 @@ def run(
     changes: Changes = None, ray: Ray = "",
 ) -> None:  # fmt: skip
     """The whole line: from videos to a promoted model."""
-    _launch("", recipe, videos, home, changes, ray, tables=tables)
+    launch("", recipe, videos, home, changes, ray, tables=tables)
 
 
 @app.command()
@@ -80,15 +74,35 @@ def prepare(
     changes: Changes = None, ray: Ray = "",
 ) -> None:  # fmt: skip
     """Videos to scored, captioned clips."""
-    _launch("prepare", recipe, videos, home, changes, ray, tables=tables)
+    launch("prepare", recipe, videos, home, changes, ray, tables=tables)
 
 
 @app.command()
-def latents(
-    recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None, ray: Ray = ""
+def latents(  # noqa: PLR0913 - typer makes an option of each
+    recipe: Recipe = _RECIPE,
+    videos: Videos = _VIDEOS,
+    home: HomeDir = _HOME,
+    changes: Changes = None,
+    ray: Ray = "",
+    verify: Annotated[bool, typer.Option("--verify", help="Make a share again and compare; writes nothing")] = False,
+    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="With --verify: how much of it")] = 0.05,
+    seed: Annotated[int, typer.Option(help="With --verify: which share")] = 0,
+    tolerance: Annotated[float, typer.Option(min=0.0, help="With --verify: of |stored - made| / (1 + |made|)")] = 0.01,
+    as_json: AsJson = False,
 ) -> None:
     """Clips to latents, captions to vectors."""
-    _launch("latents", recipe, videos, home, changes, ray)
+    if not verify:
+        launch("latents", recipe, videos, home, changes, ray)
+        return
+    from flows.commands.verify import mismatch, told
+    from flows.commands.verify import verify as compare
+    from flows.home import Home
+
+    place = Home.open(home)
+    results = compare(place, share=share, seed=seed, tolerance=tolerance)
+    _say(told(results, as_json=as_json))
+    if (wrong := mismatch(place, results)) is not None:
+        raise wrong
 
 
 @app.command()
@@ -99,7 +113,7 @@ def train(
 ) -> None:  # fmt: skip
     """Latents to a generator; or the proof that a killed training goes on as if nothing had happened."""
     if not prove:
-        return _launch("train", recipe, videos, home, changes, ray)
+        return launch("train", recipe, videos, home, changes, ray)
     from flows.commands.launch import spec_of
     from flows.commands.prove import prove_resume
 
@@ -125,13 +139,13 @@ def evaluate(
     recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None
 ) -> None:
     """Measure the generator."""
-    _launch("evaluate", recipe, videos, home, changes)
+    launch("evaluate", recipe, videos, home, changes)
 
 
 @app.command()
 def release(recipe: Recipe = _RECIPE, videos: Videos = _VIDEOS, home: HomeDir = _HOME, changes: Changes = None) -> None:
     """Register the generator; the gate decides whether it becomes the champion."""
-    _launch("release", recipe, videos, home, changes)
+    launch("release", recipe, videos, home, changes)
 
 
 @app.command()
@@ -148,7 +162,7 @@ def submit(  # noqa: PLR0913 - the options of a command
 
     if stage not in ("", *STAGES):
         raise VidgenError("There is no such stage", got=stage, allowed=", ".join(STAGES))
-    _launch(stage, recipe, videos, home, changes, jobs=jobs)
+    launch(stage, recipe, videos, home, changes, jobs=jobs)
 
 
 @app.command()
@@ -199,6 +213,21 @@ def families(as_json: AsJson = False) -> None:
     kinds = ("families", "codecs", "encoders", "samplers")
     there = {kind: discovery.names(f"vidgen_core.{kind}") for kind in kinds}
     _tell(there if as_json else [f"{kind}: {', '.join(names)}" for kind, names in there.items()], as_json)
+
+
+@app.command("index")
+def index_(
+    videos: Videos = _VIDEOS,
+    shots: Annotated[bool, typer.Option("--shots", help="Also look for shots, at half the cost of decoding")] = False,
+    recipe: Recipe = _RECIPE,
+    changes: Changes = None,
+    as_json: AsJson = False,
+) -> None:
+    """What is in a folder of videos: hours, frames and keyframes, from packets alone."""
+    from flows.commands.index import index_videos
+    from flows.recipes.recipe import load
+
+    _say(index_videos(videos, load(recipe, changes or []).data, look=shots, as_json=as_json))
 
 
 @app.command()
@@ -260,7 +289,7 @@ def explain(
     from flows.home import Home
 
     place = Home.open(home)
-    _say(tell(place, what, _data_settings(place, recipe, changes), as_json=as_json))
+    _say(tell(place, what, data_settings(place, recipe, changes), as_json=as_json))
 
 
 @app.command()
@@ -291,7 +320,7 @@ def retry(
     spec = last_spec(place, "prepare")
     asked = mark(place, reason, source)
     try:
-        _run_spec(spec, place, "prepare")
+        run_spec(spec, place, "prepare")
     except VidgenError:
         _say(outcome(place, asked))
         raise
@@ -324,7 +353,7 @@ def card(
     from flows.home import Home
 
     place = Home.open(home)
-    _say(write_card(place, out, _data_settings(place, recipe, changes), videos))
+    _say(write_card(place, out, data_settings(place, recipe, changes), videos))
 
 
 @app.command()
@@ -342,40 +371,6 @@ def shots(
     from flows.home import Home
 
     _say(export_shots(Home.open(home), out, videos, Encoding(crf=crf, preset=preset), workers))
-
-
-def _data_settings(home: Any, recipe: str | None, changes: list[str] | None) -> Any:
-    """The data settings of a recipe that was named, or of the latest prepare; with changes."""
-    from flows.recipes.recipe import load, override
-    from flows.spec import last_spec
-
-    chosen = last_spec(home, "prepare").recipe if recipe is None else load(recipe)
-    return override(chosen, changes or []).data
-
-
-def _launch(  # noqa: PLR0913 - the options of its commands
-    stage: str, recipe: str, videos: str, home_dir: Path, changes: list[str] | None, ray: str = "", jobs: str = "",
-    tables: str | None = None,
-) -> None:  # fmt: skip
-    """Run one stage, or all of them, under a Prefect server of our own."""
-    from flows.commands.launch import spec_of
-
-    spec = spec_of(stage, recipe, videos, home_dir, changes or [], ray=ray, jobs=jobs, tables=tables)
-    _run_spec(spec, spec.home, stage)
-
-
-def _run_spec(spec: Any, home: Any, stage: str) -> None:
-    """Run one stage, or all of them for "", and show what was done."""
-    from flows.embedded import prefect_server
-    from flows.show import table
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    with home.lock(), prefect_server(home):
-        from flows.pipeline import STAGE_FLOWS, pipeline
-
-        results = [STAGE_FLOWS[stage](spec)] if stage else pipeline(spec)
-    _out.print(table(results))
 
 
 def _say(text: str) -> None:

@@ -29,7 +29,7 @@ def decode_clips(media: Sequence[bytes]) -> NDArray[np.uint8]:
         try:
             reader = decord.VideoReader(io.BytesIO(data), num_threads=1)
             clips.append(reader.get_batch(range(len(reader))).asnumpy())
-        except decord.DECORDError as error:
+        except (decord.DECORDError, RuntimeError) as error:
             raise VidgenError(
                 f"Clip {place} of a batch cannot be decoded, so the clips table is damaged",
                 move="Delete the home's tables/clips folder and run prepare again",

@@ -64,8 +64,8 @@ class Text:
     mask: ContextMask
 
     def to(self, device: torch.device | str) -> "Text":
-        """The same text on another device."""
-        return Text(self.tokens.to(device), self.mask.to(device))
+        """The same text on another device, in single precision."""
+        return Text(self.tokens.to(device).float(), self.mask.to(device))
 
     def where(self, keep: Tensor) -> "Text":
         """The same text with whole prompts emptied where `keep` [B] is False."""
@@ -85,7 +85,7 @@ class Batch:
     """What a learner learns from.
 
     Attributes:
-        video: Latents, or pixels in [-1, 1], [B, C, T, H, W].
+        video: Latents, or pixels in [-1, 1], [B, C, T, H, W]; float32 once they are on their device.
         text: Encoded captions, or None for a learner that reads no text.
         index: Position of each sample in the run's global stream, int64 [B]; the key of its random draws.
         scalars: Further conditions by name, float [B] each in their own units, NaN where one is missing.
@@ -98,10 +98,10 @@ class Batch:
     scalars: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on another device."""
+        """The same batch on another device, in single precision: it travels as it is stored, in half of the bytes."""
         text = None if self.text is None else self.text.to(device)
         scalars = {name: values.to(device) for name, values in self.scalars.items()}
-        return Batch(self.video.to(device), text, self.index.to(device), scalars)
+        return Batch(self.video.to(device).float(), text, self.index.to(device), scalars)
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,8 @@ class Learner(nn.Module, ABC):
     """Anything the loop can train: a generator, a codec, a captioner, a video encoder."""
 
     reads_text: ClassVar[bool] = True
+    # Whether it learns clips of other shapes than that of its space as well.
+    any_shape: ClassVar[bool] = False
 
     @abstractmethod
     def players(self) -> Mapping[str, Player]:
@@ -220,8 +222,12 @@ class Family(Learner):
 
 
 class Codec(nn.Module, ABC):
-    """Video to latents and back. `<module>.Config.build()` makes one; a trainable codec is a Learner as well."""
+    """Video to latents and back. `<module>.Config.build()` makes one; a trainable codec is a Learner as well.
 
+    `config` builds it again, without its weights: what was opened from a path is then as good as our own.
+    """
+
+    config: Frozen
     channels: int
     time_stride: int
     space_stride: int

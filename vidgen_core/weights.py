@@ -1,5 +1,6 @@
 """Weights on disk: one folder with `weights.safetensors` and `card.json`, written whole or not at all."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from torch import Tensor
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 
-__all__ = ["digest", "load", "read_card", "remove", "save", "sync_folder", "write_synced"]
+__all__ = ["digest", "digest_of", "load", "read_card", "remove", "save", "sync_folder", "write_synced"]
 
 _WEIGHTS, _CARD = "weights.safetensors", "card.json"
 
@@ -25,8 +26,7 @@ def save(folder: Path, state_dict: Mapping[str, Tensor], card: Mapping[str, Any]
 
     The digest is of the weights alone: equal tensors have equal digests whatever their card says.
     """
-    # safetensors refuses tensors that share memory, which tied weights and views do.
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in sorted(state_dict.items())}
+    tensors = _storable(state_dict)
     staging = folder.with_name(f".{folder.name}.staging")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -39,6 +39,11 @@ def save(folder: Path, state_dict: Mapping[str, Tensor], card: Mapping[str, Any]
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return found
+
+
+def digest_of(state_dict: Mapping[str, Tensor]) -> str:
+    """The digest that weights will have once they are saved."""
+    return hashlib.sha256(to_bytes(_storable(state_dict))).hexdigest()
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -96,6 +101,11 @@ def sync_folder(folder: Path) -> None:
 
 
 _MOVE = "Remove the folder and run the stage that wrote it again"
+
+
+def _storable(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # safetensors refuses tensors that share memory, which tied weights and views do.
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in sorted(state_dict.items())}
 
 
 def _swap(staging: Path, folder: Path) -> None:

@@ -5,6 +5,7 @@ each chroma plane, without the means. Mirroring the picture flips signs of coeff
 linear map of them, so one fingerprint answers for every such copy and nothing is decoded twice.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
 
 import av.video.reformatter
@@ -14,6 +15,7 @@ from av.video.plane import VideoPlane
 from numpy.typing import NDArray
 
 from data_prep.decode import as_bytes, upright
+from data_prep.spool import Spool
 
 __all__ = [
     "DIMS",
@@ -37,8 +39,10 @@ _PLANES = (_LUMA, _CHROMA, _CHROMA)
 DIMS = sum(rows * columns - 1 for rows, columns in _PLANES)
 _BLACK = 28  # codecs leave a bar at luma 16 to 20 with some ringing at its edge
 _LEAST_BAR = 0.02
+_AT_ONCE = 1024  # samples
 
 Floats = NDArray[np.float32]
+Pictures = Spool | list[NDArray[np.uint8]]
 Small = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
@@ -98,22 +102,30 @@ class Fingerprinter:
     """
 
     def __init__(self) -> None:
-        self._taken: list[Small] = []
+        self._lumas, self._chromas = Spool(), Spool()
+        self._last: Small | None = None
         # Making a scaler costs more than a small picture; it is made again only when the size of the frames changes.
         self._scaler = av.video.reformatter.VideoReformatter()
 
     def look(self, frame: VideoFrame, time_s: float, rotation: int) -> None:
         """Take the frame if a sample is due; where no frame came for long, the last picture stood."""
-        late = int(np.floor((time_s + 2e-3) * RATE)) - len(self._taken)
+        late = int(np.floor((time_s + 2e-3) * RATE)) - len(self._lumas)
         if late < 0:
             return
-        if self._taken:
-            self._taken += [self._taken[-1]] * late
-        self._taken.append(_turned(*self._small(frame), rotation))
+        if self._last is not None:
+            for _ in range(late):
+                self._take(*self._last)
+        self._last = _turned(*self._small(frame), rotation)
+        self._take(*self._last)
 
     def result(self) -> Fingerprint:
-        """The fingerprint of what was seen."""
-        return of_pictures([luma for luma, _ in self._taken], [chroma for _, chroma in self._taken])
+        """The fingerprint of what was seen; asked for once, in the end."""
+        with closing(self._lumas), closing(self._chromas):
+            return of_pictures(self._lumas, self._chromas)
+
+    def _take(self, luma: NDArray[np.uint8], chroma: NDArray[np.uint8]) -> None:
+        self._lumas.append(luma)
+        self._chromas.append(chroma)
 
     def _small(self, frame: VideoFrame) -> Small:
         """Luma [36, 64] and both chroma planes [2, 9, 16]."""
@@ -127,16 +139,18 @@ class Fingerprinter:
         return planes[0], np.rint(means).astype(np.uint8)
 
 
-def of_pictures(lumas: list[NDArray[np.uint8]], chromas: list[NDArray[np.uint8]]) -> Fingerprint:
+def of_pictures(lumas: Pictures, chromas: Pictures) -> Fingerprint:
     """Of luma [h, w] in video range and both chroma planes [2, h', w'], all covering the whole picture."""
-    luma = np.stack(lumas)
-    box = _box(luma)
-    made = np.concatenate(
-        [coefficients(luma, box, _LUMA), *(coefficients(np.stack(chromas)[:, k], box, _CHROMA) for k in (0, 1))], axis=1
-    )
-    scales = np.abs(made).max(axis=1).astype(np.float16)
-    unit = made / np.maximum(scales.astype(np.float32), 1e-3)[:, None]
-    return Fingerprint(np.rint(127 * unit).clip(-127, 127).astype(np.int8), scales, box)
+    box = _box(lumas)
+    values, scales = [], []
+    for start in range(0, len(lumas), _AT_ONCE):
+        luma, chroma = np.array(lumas[start : start + _AT_ONCE]), np.array(chromas[start : start + _AT_ONCE])
+        planes = [coefficients(luma, box, _LUMA), *(coefficients(chroma[:, k], box, _CHROMA) for k in (0, 1))]
+        made = np.concatenate(planes, axis=1)
+        scales.append(np.abs(made).max(axis=1).astype(np.float16))
+        unit = made / np.maximum(scales[-1].astype(np.float32), 1e-3)[:, None]
+        values.append(np.rint(127 * unit).clip(-127, 127).astype(np.int8))
+    return Fingerprint(np.concatenate(values), np.concatenate(scales), box)
 
 
 def coefficients(
@@ -181,10 +195,15 @@ def _turned(luma: NDArray[np.uint8], chroma: NDArray[np.uint8], rotation: int) -
     return np.ascontiguousarray(upright(luma, rotation)), np.ascontiguousarray(turned)
 
 
-def _box(luma: NDArray[np.uint8]) -> tuple[float, float, float, float]:
+def _box(lumas: Pictures) -> tuple[float, float, float, float]:
     """The picture without the rows and columns that stay black from the first sample to the last."""
-    top, bottom = _lit(luma.max(axis=(0, 2)), luma.mean(axis=(0, 2)))
-    left, right = _lit(luma.max(axis=(0, 1)), luma.mean(axis=(0, 1)))
+    most, sums = np.zeros_like(lumas[:1][0]), np.zeros(lumas[:1][0].shape, np.int64)
+    for start in range(0, len(lumas), _AT_ONCE):
+        luma = np.array(lumas[start : start + _AT_ONCE])
+        most, sums = np.maximum(most, luma.max(axis=0)), sums + luma.sum(axis=0, dtype=np.int64)
+    height, width = sums.shape
+    top, bottom = _lit(most.max(axis=1), sums.sum(axis=1) / (len(lumas) * width))
+    left, right = _lit(most.max(axis=0), sums.sum(axis=0) / (len(lumas) * height))
     return (left, top, right, bottom) if right > left and bottom > top else (0.0, 0.0, 1.0, 1.0)
 
 

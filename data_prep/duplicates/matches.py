@@ -65,7 +65,7 @@ def between(
 ) -> dict[Pair, list[Match]]:
     """Matches of the new sources with each other and with the others."""
     order, fresh = sorted(sources), set(new)
-    if not fresh:
+    if not fresh or len(order) < 2:
         return {}
     codes = [thinned(codes_of(number, opened(source).floats())) for number, source in enumerate(order)]
     lengths = [len(opened(source)) for source in order]

@@ -19,6 +19,7 @@ _BANDS, _BAND_BITS, _DOUBTS = 3, 21, 3
 _FAR = 18  # of 63 bits: farther samples are strangers that met by chance
 _STEP = 3  # bits by which a sample must differ from the last one in the index, or a still picture would fill it
 _CHUNK = 1 << 15
+_MOST_PAIRS = 1 << 21  # that are looked at together, which takes about 200 MB
 FAINT = 3.0
 """Gray levels of contrast (root mean square) below which a picture says nothing about where it is from."""
 
@@ -146,8 +147,12 @@ class Index:
 
     def meet(self, queries: Codes) -> NDArray[np.int64]:
         """(query's source, base's source, query's place, offset) of each pair of samples that meet [M, 4]."""
-        pairs = [self._meet_band(queries, number, flips) for number in range(_BANDS) for flips in range(1 << _DOUBTS)]
-        both = np.concatenate(pairs)
+        ways = [(number, flips) for number in range(_BANDS) for flips in range(1 << _DOUBTS)]
+        if len(queries) > 1 and sum(int(self._ranges(queries, *way)[1].sum()) for way in ways) > _MOST_PAIRS:
+            # Long sources that repeat themselves meet in millions of places.
+            halves = slice(0, len(queries) // 2), slice(len(queries) // 2, None)
+            return np.concatenate([self.meet(queries.some(half)) for half in halves])
+        both = np.concatenate([self._meet_band(queries, *way) for way in ways])
         packed = np.unique(both[:, 0] << 32 | both[:, 1])
         asked, found = packed >> 32, packed & 0xFFFFFFFF
         base = self._codes
@@ -158,15 +163,19 @@ class Index:
         return np.stack([queries.source[asked], base.source[found], queries.place[asked], offset], axis=1)
 
     def _meet_band(self, queries: Codes, number: int, flips: int) -> NDArray[np.int64]:
+        first, counts = self._ranges(queries, number, flips)
+        asked = np.repeat(np.arange(len(counts)), counts)
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.stack([asked, self._orders[number][np.repeat(first, counts) + within]], axis=1)
+
+    def _ranges(self, queries: Codes, number: int, flips: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where in a band's order those begin that each query meets with some bits flipped, and how many there are."""
         band = queries.band(number)
         for doubt in range(_DOUBTS):
             if flips >> doubt & 1:
                 band = band ^ queries.doubts[:, number, doubt]
         first, stop = (np.searchsorted(self._sorted[number], band, side) for side in ("left", "right"))
-        counts = stop - first
-        asked = np.repeat(np.arange(len(band)), counts)
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return np.stack([asked, self._orders[number][np.repeat(first, counts) + within]], axis=1)
+        return first, stop - first
 
 
 def _lowest() -> NDArray[np.intp]:

@@ -202,7 +202,10 @@ def _set(values: dict[str, Any], at: Frozen, keys: list[str], value: object, pat
             f"There is no key {path!r} in the recipe", allowed=", ".join(known), move=did_you_mean(key, known)
         )
     inner = getattr(at, key)
-    if not rest:
+    if not rest and isinstance(inner, Choice) and isinstance(value, str):
+        # Another choice, to whose options later changes may add.
+        values[key] = type(inner).model_validate(value).model_dump(mode="json")
+    elif not rest:
         values[key] = value
     elif isinstance(inner, Frozen):
         _set(values[key], inner, rest, value, path)

@@ -50,9 +50,11 @@ def _codec(spec: Spec, tables: Tables) -> tuple[Path, str]:
     codec.latent_shape(recipe.data.frames, recipe.data.height, recipe.data.width)
     identity = [recipe.codec.name, config]
     if not codec.trainable:
-        folder = spec.home.codecs_dir / digests.of_value(identity)
+        # By its weights and not by where they were: what a path holds may change.
+        own, state = codec.config.model_dump(mode="json"), codec.state_dict()
+        folder = spec.home.codecs_dir / digests.of_value([recipe.codec.name, own, weights.digest_of(state)])
         if not folder.exists():
-            weights.save(folder, codec.state_dict(), {"name": recipe.codec.name, "config": config})
+            weights.save(folder, state, {"name": recipe.codec.name, "config": own})
         return folder, ""
     key = digests.of_value([*identity, recipe.codec_training.identity(), tables.digest("clips")])
     job = Job(

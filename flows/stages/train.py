@@ -72,6 +72,7 @@ def _card(spec: Spec, job: Job) -> generator.Card:
         space=job.space,
         text=recipe.text.name,
         text_config=recipe.text.config(),
+        text_digest=open_encoder(recipe.text.name, recipe.text.config()).digest,
         frame_rate=recipe.data.frame_rate,
         sampling=recipe.sampling,
         facts={"release": spec.result("latents").facts["release"], "recipe": recipe.name},

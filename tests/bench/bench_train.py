@@ -1,6 +1,6 @@
 """A step of the engine against a bare loop, of Ray against a plain process, of our networks against diffusers.
 
-`python -m tests.bench.bench_train`.
+`python -m tests.bench.bench_train`; each module adds its own keys to .bench/train.json: `bench_loader` the loader's.
 """
 
 import os
@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from tests.bench import bench_loader
 from tests.bench.bench_networks import networks
 from tests.bench.interleave import cpu_seconds, interleave, ratio, report, summary, wall_seconds
 from vidgen_core.chance import Chance
@@ -65,7 +66,9 @@ def main() -> None:
             "ray_over_process": ratio(launchers, "ray", over="process"),
             **networks(),
         },
+        add=True,
     )
+    bench_loader.main()
 
 
 def _per_step(measure, run) -> float:

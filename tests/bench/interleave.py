@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -40,14 +41,17 @@ def ratio(measured: Mapping[str, list[float]], name: str, *, over: str) -> dict[
 
 def cpu_seconds(work: Callable[[], Any]) -> float:
     """CPU seconds, of this process and of the processes it waited for."""
-    before = os.times()
+    before = _spent_s()
     work()
-    after = os.times()
-    return sum(after[:4]) - sum(before[:4])
+    return _spent_s() - before
 
 
-def report(name: str, results: Mapping[str, Any]) -> None:
-    """Write .bench/NAME.json with where and when, and print it."""
+def _spent_s() -> float:
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def report(name: str, results: Mapping[str, Any], *, add: bool = False) -> None:
+    """Write .bench/NAME.json with where and when, and print it; `add` keeps the other keys that are there."""
     where = {
         "device": _processor(),
         "cores": len(os.sched_getaffinity(0)),
@@ -56,8 +60,10 @@ def report(name: str, results: Mapping[str, Any]) -> None:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     FOLDER.mkdir(exist_ok=True)
-    text = json.dumps({**results, "where": where}, indent=1)
-    (FOLDER / f"{name}.json").write_text(text + "\n")
+    file = FOLDER / f"{name}.json"
+    before = json.loads(file.read_text()) if add and file.exists() else {}
+    text = json.dumps({**before, **results, "where": where}, indent=1)
+    file.write_text(text + "\n")
     print(text)  # noqa: T201 - a program of its own
 
 

@@ -20,9 +20,10 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from data_prep import clips
 from data_prep.analyze import analyze, sample_times
-from data_prep.clips import cut
-from data_prep.decode import open_source
+from data_prep.clips import cut, pictures
+from data_prep.decode import open_source, take_decoded
 from data_prep.settings import DataSettings, ShotSettings
 from data_prep.sources import Source
 
@@ -177,6 +178,27 @@ def test_a_clip_holds_the_frames_on_show_at_its_times(file):
         wanted_s = span["start_s"] + sample_times(SETTINGS)
         on_show = [right.numbers[np.searchsorted(times_s, time + 2e-3, side="right") - 1] for time in wanted_s]
         assert numbers_of(turned_back(file, decoded(row["media"]))) == on_show
+
+
+def test_pictures_are_the_same_when_only_what_they_need_is_decoded(file):
+    spans, settings = spans_of(Source("s" * 32, file.name, file), file), upright_settings(file)
+    right = {span["clip_id"]: shown for span, shown in clips._in_order(file, spans, settings)}
+    for some in (spans, spans[-1:], spans[1::2]):
+        found = [(span["clip_id"], shown) for span, shown in pictures(file, some, settings)]
+        assert [clip for clip, _ in found] == [span["clip_id"] for span in some]
+        assert all(np.array_equal(shown, right[clip]) for clip, shown in found)
+
+
+@pytest.mark.parametrize("name", ["b_frames.mp4", "open_gop.mp4", "edit_list.mp4", "delayed.mp4"])
+def test_the_last_clip_costs_less_than_the_file(name, tmp_path):
+    file = tmp_path / name
+    FILES[name](file)
+    spans = spans_of(Source("s" * 32, name, file), file)
+    frames = take_decoded()
+    assert len(list(clips._picked(file, spans, SETTINGS))) == len(spans)
+    assert take_decoded() < frames
+    assert len(list(clips._picked(file, spans[-1:], SETTINGS))) == 1
+    assert take_decoded() < 0.75 * frames
 
 
 def test_training_reads_any_frames_of_a_clip_in_any_order(file):

@@ -8,8 +8,10 @@ import torch
 
 from data_prep.clips import encode
 from data_prep.latents import embed_captions, encode_latents, latents_table
+from data_prep.parts import write_part
 from data_prep.run import PoolRunner
-from data_prep.tables import SCHEMAS, Part, Tables, write_part
+from data_prep.tables import SCHEMAS, Part, Tables
+from data_prep.verify import verify_embeddings, verify_latents
 from vidgen_core import weights
 from vidgen_core.clip import decode_clips
 from vidgen_core.codecs import causal_vae, identity
@@ -17,7 +19,7 @@ from vidgen_core.codecs._open import open_codec
 from vidgen_core.encoders import hashed_words
 from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import to_unit
-from vidgen_core.training.columns import TensorColumn, stored_in
+from vidgen_core.training.columns import WRITING, TensorColumn, stored_in
 from vidgen_core.training.job import Data
 from vidgen_core.training.samples import Samples
 
@@ -36,17 +38,17 @@ class HereRunner:
             yield item, function(item)
 
 
-def clip_row(number, split):
-    pictures = np.zeros((5, 32, 32, 3), np.uint8)
+def clip_row(number, split, side=32):
+    pictures = np.zeros((5, side, 32, 3), np.uint8)
     pictures[:, number % 12 : number % 12 + 4] = 40 + 10 * number
     media = encode(pictures, "8/1")
     clip_id = hashlib.sha256(media + bytes([number])).hexdigest()[:32]
     known = {"clip_id": clip_id, "source_id": f"source{number}", "split": split, "media": media}
-    return known | {"frames": 5, "height": 32, "width": 32, "frame_rate": "8/1", "media_sha256": "", "caption": ""}
+    return known | {"frames": 5, "height": side, "width": 32, "frame_rate": "8/1", "media_sha256": "", "caption": ""}
 
 
-def commit_clips(tables, unit, numbers):
-    rows = [clip_row(number, "held_out" if number % 4 == 3 else "train") for number in numbers]
+def commit_clips(tables, unit, numbers, side=32):
+    rows = [clip_row(number, "held_out" if number % 4 == 3 else "train", side) for number in numbers]
     captions = [{"clip_id": row["clip_id"], "caption": f"number {n % 3}"} for n, row in zip(numbers, rows, strict=True)]
     for name, content in (("clips", rows), ("captions", captions)):
         schema = SCHEMAS[name]
@@ -172,3 +174,87 @@ def test_a_learner_reads_latents_and_text_as_they_were_stored(tables, codec_dir)
 def test_tables_without_clips_say_what_to_do(codec_dir, tmp_path):
     with pytest.raises(VidgenError, match="prepare"):
         encode_latents(Tables(tmp_path / "none"), codec_dir, HereRunner())
+
+
+def test_clips_of_several_shapes_are_buckets_of_one_table(tables, codec_dir):
+    commit_clips(tables, "tall", range(12, 17), side=48)
+    name = encode_latents(tables, codec_dir, HereRunner(), unit_clips=3)
+    samples = Samples(Data(kind="latents", files=tuple(tables.files(name))), "train", text=False)
+    codec = open_codec(codec_dir)
+    shapes = {codec.latent_shape(5, side, 32): count for side, count in ((32, 9), (48, 4))}
+    assert {shape: len(numbers) for shape, numbers in samples.buckets.items()} == shapes
+
+
+def test_a_damaged_file_of_latents_is_made_anew_and_no_other(tables, codec_dir):
+    name = encode_latents(tables, codec_dir, HereRunner(), unit_clips=4)
+    before = tables.digest(name)
+    file = tables.files(name)[1]
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(VidgenError, match="run vidgen latents again"):
+        Samples(Data(kind="latents", files=tuple(tables.files(name))), "train", text=False)
+    runner = HereRunner()
+    encode_latents(tables, codec_dir, runner, unit_clips=4)
+    assert runner.done == 1
+    assert tables.digest(name) == before
+
+
+@pytest.fixture
+def coded(tables, codec_dir):
+    """Tables with latents and embeddings, the codec's folder and the encoder."""
+    encoder = hashed_words.Config(dim=4, tokens=3).build()
+    encode_latents(tables, codec_dir, HereRunner(), unit_clips=4)
+    embed_captions(tables, encoder)
+    return tables, codec_dir, encoder
+
+
+def rewritten(file, column, row, value):
+    table = pq.read_table(file, partitioning=None)
+    values = table[column].to_pylist()
+    values[row] = value(values[row])
+    place = table.schema.get_field_index(column)
+    changed = table.set_column(place, table.schema.field(place), pa.array(values, table.schema.field(place).type))
+    write_part(file, changed, **WRITING)
+
+
+def test_what_is_stored_as_it_was_made_is_verified(coded):
+    tables, codec_dir, encoder = coded
+    found = verify_latents(tables, codec_dir, share=1.0)
+    assert (found.of, found.checked, found.mismatches) == (11, 11, ())
+    assert 0 < found.worst < 1e-3  # what half precision rounds away
+    words = verify_embeddings(tables, encoder, share=0.5)
+    assert (words.of, words.checked, words.mismatches) == (3, 2, ())
+
+
+def test_a_changed_a_missing_and_an_unreadable_latent_are_named(coded):
+    tables, codec_dir, _ = coded
+    first, second, third = tables.files(latents_table(codec_dir))
+    told = pq.read_table(first, partitioning=None)["clip_id"].to_pylist()
+    rewritten(first, "latent", 1, lambda value: bytes(len(value)))
+    lost = set(pq.read_table(second, partitioning=None)["clip_id"].to_pylist())
+    second.write_bytes(b"x" * 100)
+    found = verify_latents(tables, codec_dir, share=1.0)
+    whys = {one.key: one.why for one in found.mismatches}
+    assert set(whys) == {told[1], "", *lost}
+    assert "differs" in whys[told[1]]
+    assert "not stored" in whys[lost.pop()]
+    assert second.name in whys[""]
+    assert verify_latents(tables, codec_dir, share=1.0, tolerance=100.0).mismatches != found.mismatches
+
+
+def test_a_share_is_drawn_by_its_seed(coded):
+    tables, codec_dir, _ = coded
+    for file in tables.files(latents_table(codec_dir)):
+        for row in range(pq.read_metadata(file).num_rows):
+            rewritten(file, "latent", row, lambda value: b"\xff" * len(value))
+    drawn = [
+        tuple(one.key for one in verify_latents(tables, codec_dir, share=0.3, seed=seed).mismatches)
+        for seed in (0, 0, 1)
+    ]
+    assert len(drawn[0]) == 4
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_captions_of_another_encoder_cannot_be_verified(coded):
+    tables, _, _ = coded
+    with pytest.raises(VidgenError, match="vidgen latents"):
+        verify_embeddings(tables, hashed_words.Config(dim=5).build(), share=1.0)

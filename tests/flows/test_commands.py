@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from data_prep.latents import embed_captions, encode_latents
 from data_prep.lineage import find
 from data_prep.prepare import prepare
 from data_prep.samples import make
@@ -16,9 +18,13 @@ from flows.commands.forget import forget_source
 from flows.commands.lineage import seen_by
 from flows.home import Home
 from flows.recipes.recipe import load
-from flows.spec import Spec
+from flows.spec import Spec, StageResult
 from flows.stage import write_value
 from tests.data_prep.runners import InProcess
+from vidgen_core import weights
+from vidgen_core.codecs import causal_vae
+from vidgen_core.encoders._open import open_encoder
+from vidgen_core.training.columns import TensorColumn, stored_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,3 +126,28 @@ def test_a_loss_budget_has_its_own_exit_code_and_a_retry_its_count(tmp_path):
     vidgen("retry", "--home", tmp_path / "home", code=3)
     vidgen(*line)
     assert "broken.mp4: not_a_video after 3 attempts" in vidgen("retry", "--home", tmp_path / "home")
+
+
+def test_latents_are_verified_and_a_rotten_one_ends_with_1(prepared, tmp_path):
+    home, tables, spec = prepared
+    codec = causal_vae.Config().build()
+    weights.save(tmp_path / "codec", codec.state_dict(), {"name": "causal_vae", "config": {}})
+    name = encode_latents(tables, tmp_path / "codec", InProcess())
+    recipe = spec.recipe
+    embed_captions(tables, open_encoder(recipe.text.name, recipe.text.config()))
+    done = spec.model_copy(update={"stage": "latents"})
+    write_value(done.spec_file, done)
+    facts = {"codec_dir": str(tmp_path / "codec"), "latents": name}
+    write_value(done.result_file("latents"), StageResult(stage="latents", facts=facts))
+    at = ("latents", "--verify", "--home", home.root, "--share", "1")
+    latents, words = json.loads(vidgen(*at, "--json"))
+    assert (latents["checked"], latents["mismatches"]) == (latents["of"], [])
+    assert words["checked"] > 0
+    file = tables.files(name)[0]
+    column = TensorColumn([file], "latent", stored_in(file))
+    rotten = file.read_bytes().replace(column.gather([0]).tobytes(), bytes(column.stored.width_bytes))
+    file.write_bytes(rotten)
+    clip_id = pq.read_table(file, partitioning=None)["clip_id"][0].as_py()
+    told = vidgen(*at, code=1)
+    assert clip_id in told
+    assert "give vidgen latents again" in told

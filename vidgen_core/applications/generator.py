@@ -35,6 +35,7 @@ class Card(Frozen):
         family, config: File and configuration of the family.
         space: The space of its samples.
         text, text_config: File and configuration of the text encoder.
+        text_digest: Its digest; an encoder that is opened from a path must still be the one that was learned with.
         frame_rate: Of the videos, as a fraction.
         sampling: Defaults.
         facts: Where it comes from: digests of its data and settings.
@@ -46,6 +47,7 @@ class Card(Frozen):
     space: Space
     text: str
     text_config: dict[str, Any]
+    text_digest: str = ""
     frame_rate: str
     sampling: Sampling
     facts: dict[str, Any] = {}
@@ -99,7 +101,15 @@ class Generator:
         family: Family = config.build(card.space)
         family.load_state_dict(state)
         family.eval().requires_grad_(False)
-        return cls(card, family, open_codec(folder / "codec"), open_encoder(card.text, card.text_config))
+        encoder = open_encoder(card.text, card.text_config)
+        if card.text_digest not in ("", encoder.digest):
+            raise VidgenError(
+                "The text encoder is not the one that this generator learned with",
+                got=f"{card.text} {card.text_config}: {encoder.digest}",
+                allowed=card.text_digest,
+                move="Put the encoder's weights back where they were",
+            )
+        return cls(card, family, open_codec(folder / "codec"), encoder)
 
     def videos(
         self, prompts: Sequence[str], *, seed: int = 0, sampling: Sampling | None = None, batch: int = 16

@@ -18,12 +18,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidgen_core.chance import Chance
-from vidgen_core.errors import VidgenError
+from vidgen_core.codecs._strides import strided_shape
 from vidgen_core.interfaces import Batch, Codec, Frozen, Learner, Player, Work
-from vidgen_core.layers.causal import ResidualBlock, SpaceConv, SpaceUpsample, TimeConv, TimeUpsample, sequence_flops
+from vidgen_core.layers.causal import (
+    Chain,
+    Past,
+    ResidualBlock,
+    SpaceConv,
+    SpaceUpsample,
+    TimeConv,
+    TimeUpsample,
+    sequence_flops,
+)
 from vidgen_core.layers.cosines import cosine_basis
 from vidgen_core.layers.flops import product
 from vidgen_core.layers.patches import patchify, unpatchify
+from vidgen_core.layers.tiles import in_tiles
 from vidgen_core.layers.zeroed import zeroed
 from vidgen_core.objectives.flow_matching import per_sample_mean
 from vidgen_core.shapes import Latents, Video
@@ -75,7 +85,12 @@ class CausalVAE(Codec, Learner):
 
     trainable = True
     reads_text = False
+    any_shape = True
     causal = True
+    # Latent frames and latent places a side that are worked on at once; the results do not depend on them.
+    chunk_latents = 8
+    tile_latents = 64
+    config: Config
     shift: Tensor
     scale: Tensor
 
@@ -86,8 +101,8 @@ class CausalVAE(Codec, Learner):
         self.time_stride = 2**config.time_levels
         self.space_stride = config.patch_px * 2**config.space_levels
         values = 3 * config.patch_px**2
-        self.encoder = nn.Sequential(*_encoder_layers(config, values))
-        self.decoder = nn.Sequential(*_decoder_layers(config, values))
+        self.encoder = Chain(*_encoder_layers(config, values))
+        self.decoder = Chain(*_decoder_layers(config, values))
         self.block = (self.time_stride, self.space_stride, self.space_stride)
         block_values = 3 * math.prod(self.block)
         self.linear_encoder = nn.Linear(block_values, config.channels)
@@ -99,30 +114,24 @@ class CausalVAE(Codec, Learner):
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(channels, frames, height, width) of a clip's latents."""
-        for what, size, rest in (("frames", frames - 1, self.time_stride), ("height", height, self.space_stride),
-                                 ("width", width, self.space_stride)):  # fmt: skip
-            if size % rest:
-                fits = f"1 + a multiple of {rest}" if what == "frames" else f"a multiple of {rest}"
-                raise VidgenError(
-                    f"This codec cannot code clips of {frames} frames at {width}x{height}",
-                    got={"frames": frames, "height": height, "width": width}[what],
-                    allowed=f"{what} of {fits}",
-                    move=f"Set data.{what} to {size // rest * rest + (what == 'frames')}",
-                )
-        return (
-            self.channels,
-            1 + (frames - 1) // self.time_stride,
-            height // self.space_stride,
-            width // self.space_stride,
-        )
+        return strided_shape(self, frames, height, width)
 
     def encode(self, video: Video) -> Latents:
-        """The mean of the posterior, normalized by the stored statistics."""
-        return (self._posterior(video)[0] - self.shift) * self.scale
+        """The mean of the posterior, normalized by the stored statistics; video of any length and size.
+
+        The first frame is coded by itself, so that its latent is that of the image bit for bit.
+        """
+        whole = in_tiles(
+            self._encode_raw, video, cell_in=self.space_stride, cell_out=1, tile=self.tile_latents, halo=self._halo
+        )
+        return (whole - self.shift) * self.scale
 
     def decode(self, latents: Latents) -> Video:
-        """Video clamped to [-1, 1]."""
-        return self._decode_raw(latents / self.scale + self.shift).clamp(-1, 1)
+        """Video clamped to [-1, 1]; latents of any length and size."""
+        raw = latents / self.scale + self.shift
+        return in_tiles(
+            self._decode_chunks, raw, cell_in=1, cell_out=self.space_stride, tile=self.tile_latents, halo=self._halo
+        ).clamp(-1, 1)
 
     def measure(self, latents: Latents) -> None:
         """Set the statistics so that `latents`, coded with the statistics of now, get mean 0 and variance 1."""
@@ -164,19 +173,48 @@ class CausalVAE(Codec, Learner):
         linear = product(self.linear_encoder, blocks).on_data + product(self.linear_decoder, blocks)
         return Work((encoder + decoder + linear).step, math.prod(shape[1:]) // fold**2)
 
-    def _posterior(self, video: Video) -> tuple[Latents, Latents]:
+    @property
+    def _halo(self) -> int:
+        """Latent places around one on which it depends, in space: of encoder and decoder the larger number."""
+        config = self.config
+        # In the pixels of one latent place: each 3 x 3 convolution reaches one place of its own resolution.
+        reach_px, at_px = config.patch_px, config.patch_px
+        for level in range(len(config.widths)):
+            reach_px += config.blocks * at_px
+            if level + 1 < len(config.widths):
+                at_px *= 2 if level < config.space_levels else 1
+                reach_px += at_px
+        return -(-(reach_px + at_px) // self.space_stride)
+
+    def _encode_raw(self, video: Video) -> Latents:
+        """The posterior's mean, in chunks of frames."""
+        past: Past = {}
+        frames = self.chunk_latents * self.time_stride
+        chunks = [video[:, :, :1], *video[:, :, 1:].split(frames, dim=2)] if video.shape[2] > 1 else [video]
+        return torch.cat([self._posterior(chunk, past)[0] for chunk in chunks], dim=2)
+
+    def _decode_chunks(self, raw: Latents) -> Video:
+        """Video, in chunks of latent frames."""
+        past: Past = {}
+        return torch.cat([self._decode_raw(chunk, past) for chunk in raw.split(self.chunk_latents, dim=2)], dim=2)
+
+    def _posterior(self, video: Video, past: Past | None = None) -> tuple[Latents, Latents]:
+        later = bool(past)
         folded = patchify(video, (1, self.config.patch_px, self.config.patch_px))
-        mean, log_variance = self.encoder(folded).chunk(2, dim=-1)
-        # The first frame stands for the frames of its block that are before the video.
-        before = video[:, :, :1].expand(-1, -1, self.time_stride - 1, -1, -1)
-        mean = mean + self.linear_encoder(patchify(torch.cat([before, video], dim=2), self.block))
+        mean, log_variance = self.encoder(folded, past).chunk(2, dim=-1)
+        if not later:
+            # The first frame stands for the frames of its block that are before the video.
+            before = video[:, :, :1].expand(-1, -1, self.time_stride - 1, -1, -1)
+            video = torch.cat([before, video], dim=2)
+        mean = mean + self.linear_encoder(patchify(video, self.block))
         log_variance = (log_variance + _FIRST_LOG_VARIANCE).clamp(*_LOG_VARIANCE_RANGE)
         return mean.permute(0, 4, 1, 2, 3), log_variance.permute(0, 4, 1, 2, 3)
 
-    def _decode_raw(self, raw: Latents) -> Video:
+    def _decode_raw(self, raw: Latents, past: Past | None = None) -> Video:
+        first = 0 if past else self.time_stride - 1
         last = raw.permute(0, 2, 3, 4, 1).contiguous()
-        video = unpatchify(self.decoder(last), (1, self.config.patch_px, self.config.patch_px))
-        return video + unpatchify(self.linear_decoder(last), self.block)[:, :, self.time_stride - 1 :]
+        video = unpatchify(self.decoder(last, past), (1, self.config.patch_px, self.config.patch_px))
+        return video + unpatchify(self.linear_decoder(last), self.block)[:, :, first:]
 
     @torch.no_grad()
     def _begin_as_cosine_transform(self) -> None:

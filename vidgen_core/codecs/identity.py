@@ -16,7 +16,7 @@ class Config(Frozen):
 
     def build(self) -> "Identity":
         """The codec."""
-        return Identity()
+        return Identity(self)
 
 
 class Identity(Codec):
@@ -26,6 +26,10 @@ class Identity(Codec):
     time_stride = 1
     space_stride = 1
     causal = True
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
 
     def encode(self, video: Video) -> Latents:
         """The video itself."""

@@ -82,6 +82,7 @@ class Config(DenoiserConfig):
 class FlowMatching(Denoiser):
     """One player, one network, one velocity."""
 
+    any_shape = True
     config: Config
 
     def __init__(self, config: Config, space: Space) -> None:

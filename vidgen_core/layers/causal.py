@@ -3,6 +3,9 @@
 Everything here works on [batch, frames, height, width, channels]: norms and products then run along contiguous memory,
 and a convolution in space takes PyTorch's channels-last kernels without a copy. Space and time are convolved in turn,
 (1,3,3) then (3,1,1), which a CPU does several times faster than a dense three-dimensional kernel.
+
+A long video may come in chunks: what a layer needs of the frames before a chunk it keeps in the `Past` that is passed
+along, and the chunks' results are those of the whole video, one after the other.
 """
 
 import math
@@ -18,11 +21,23 @@ from vidgen_core.layers.flops import Flops, product
 from vidgen_core.layers.norms import RMSNorm
 from vidgen_core.layers.zeroed import zeroed
 
-__all__ = ["ResidualBlock", "Size", "SpaceConv", "SpaceUpsample", "TimeConv", "TimeUpsample", "sequence_flops"]
+__all__ = [
+    "Chain",
+    "Past",
+    "ResidualBlock",
+    "Size",
+    "SpaceConv",
+    "SpaceUpsample",
+    "TimeConv",
+    "TimeUpsample",
+    "sequence_flops",
+]
 
 Features = Float[Tensor, "batch frames height width channels"]
 # (frames, height, width)
 Size = tuple[int, int, int]
+# What layers keep of the chunks of one video that they have seen; empty before the first.
+Past = dict[nn.Module, Tensor]
 
 
 class _Sized(Protocol):
@@ -41,6 +56,24 @@ def sequence_flops(layers: Iterable[nn.Module], size: Size) -> Flops:
         total += sized.flops(size)
         size = sized.after(size)
     return total
+
+
+class _InTime(nn.Module):
+    """A layer whose result at a frame depends on frames before it."""
+
+    def forward(self, x: Features, past: Past | None = None) -> Features:
+        """A whole video, or the next chunk of the one that `past` knows."""
+        raise NotImplementedError
+
+
+class Chain(nn.Sequential, _InTime):
+    """Layers one after the other, which pass the past along."""
+
+    def forward(self, x: Features, past: Past | None = None) -> Features:
+        """As its layers do."""
+        for layer in self:
+            x = layer(x, past) if isinstance(layer, _InTime) else layer(x)
+        return x
 
 
 class SpaceConv(nn.Module):
@@ -72,10 +105,11 @@ class SpaceConv(nn.Module):
         return Flops(2.0 * math.prod(self.after(size)) * self.weight.numel())
 
 
-class TimeConv(nn.Module):
+class TimeConv(_InTime):
     """A causal convolution over three frames at each place; the past of the first frame is that frame itself.
 
-    With stride 2, frames 1 + 2k become 1 + k, and the first output sees the first input alone.
+    With stride 2, frames 1 + 2k become 1 + k, and the first output sees the first input alone; chunks after the first
+    have an even number of frames.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
@@ -83,11 +117,16 @@ class TimeConv(nn.Module):
         self.stride = stride
         self.mix = nn.Linear(3 * in_channels, out_channels)
 
-    def forward(self, x: Features) -> Features:
-        """[B, T, H, W, C] to [B, 1 + (T - 1) / stride, H, W, C']."""
-        padded = torch.cat([x[:, :1], x[:, :1], x], dim=1)
-        frames = x.shape[1]
-        taps = [padded[:, past : past + frames : self.stride] for past in range(3)]
+    def forward(self, x: Features, past: Past | None = None) -> Features:
+        """[B, T, H, W, C] to [B, 1 + (T - 1) / stride, H, W, C'], or T / stride frames of a later chunk."""
+        known = None if past is None else past.get(self)
+        before = (x[:, :1], x[:, :1]) if known is None else (known,)
+        padded = torch.cat([*before, x], dim=1)
+        if past is not None:
+            past[self] = padded[:, -2:].clone()
+        # Strided results stand at the even frames of the video, and a later chunk begins with an odd one.
+        first, frames = 0 if known is None else self.stride - 1, x.shape[1]
+        taps = [padded[:, tap + first : tap + frames : self.stride] for tap in range(3)]
         return self.mix(torch.cat(taps, dim=-1))
 
     def after(self, size: Size) -> Size:
@@ -99,16 +138,17 @@ class TimeConv(nn.Module):
         return product(self.mix, math.prod(self.after(size)))
 
 
-class TimeUpsample(nn.Module):
+class TimeUpsample(_InTime):
     """1 + k frames to 1 + 2k: the first stays one, each later frame becomes two, then a causal convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = TimeConv(channels, channels)
 
-    def forward(self, x: Features) -> Features:
-        """[B, T, H, W, C] to [B, 2 T - 1, H, W, C]."""
-        return self.conv(x.repeat_interleave(2, dim=1)[:, 1:])
+    def forward(self, x: Features, past: Past | None = None) -> Features:
+        """[B, T, H, W, C] to [B, 2 T - 1, H, W, C], or 2 T frames of a later chunk."""
+        twice = x.repeat_interleave(2, dim=1)
+        return self.conv(twice if past and self.conv in past else twice[:, 1:], past)
 
     def after(self, size: Size) -> Size:
         """What a video of one size becomes."""
@@ -136,7 +176,7 @@ class SpaceUpsample(nn.Module):
         return Flops()
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(_InTime):
     """Two normalized convolutions, one in space and one in time, beside the identity; it starts as the identity.
 
     The norm runs over channels at each place and time: a group norm would pool over frames and so make an early frame
@@ -146,12 +186,12 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.space = nn.Sequential(RMSNorm(channels), SpaceConv(channels, channels), nn.SiLU())
-        self.time = nn.Sequential(RMSNorm(channels), TimeConv(channels, channels), nn.SiLU())
+        self.time = Chain(RMSNorm(channels), TimeConv(channels, channels), nn.SiLU())
         self.to_out = zeroed(nn.Linear(channels, channels))
 
-    def forward(self, x: Features) -> Features:
+    def forward(self, x: Features, past: Past | None = None) -> Features:
         """[B, T, H, W, C], shape kept."""
-        return x + self.to_out(self.time(self.space(x)))
+        return x + self.to_out(self.time(self.space(x), past))
 
     def after(self, size: Size) -> Size:
         """What a video of one size becomes: it keeps it."""

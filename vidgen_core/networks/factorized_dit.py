@@ -187,9 +187,16 @@ class FactorizedDiT(nn.Module):
         places = sinusoids(torch.arange(words.shape[1], device=words.device), self.config.dim, max_period=100.0)
         return condition, (words + places, text.mask)
 
+    def _positions_of(self, patches: Tensor) -> Tensor:
+        """The positions of a grid [B, T', H', W', values]; those of the space are at hand."""
+        _, frames, height, width, _ = patches.shape
+        if (frames, height, width) == self.positions.shape[-4:-1]:
+            return self.positions
+        return space_time_positions(frames, height, width, self.config.dim).to(patches.device)
+
     def _transform(self, patches: Tensor, condition: Tensor, context: tuple[Tensor, Tensor] | None) -> Tensor:
         """Patches [B, T', H', W', values] through the transformer, to patches."""
-        tokens = self.embed(patches) + self.positions
+        tokens = self.embed(patches) + self._positions_of(patches)
         height, width = tokens.shape[2:4]
         condition = condition[:, :: self.config.patch_frames]
         rows = tokens.flatten(2, 3)

@@ -15,7 +15,7 @@ from vidgen_core import weights
 from vidgen_core.chance import Chance
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
-from vidgen_core.interfaces import Codec, Learner
+from vidgen_core.interfaces import Codec, Learner, Space
 from vidgen_core.training import loop
 from vidgen_core.training.checkpoints import Checkpoints
 from vidgen_core.training.disk import disk_errors
@@ -133,10 +133,10 @@ class _Run:
     def learn(self, train: Samples, held: Samples) -> None:
         """Take the steps that are left."""
         settings, place = self.job.settings, self.place
-        stream = Stream(train, settings, place, self.chance)
+        stream, steps = Stream(train, settings, place, self.chance), range(self.state.step, settings.steps)
         with (
             Stop(self.job.work_dir, looks=place.first) as stop,
-            closing(ahead(stream.pieces, range(self.state.step, settings.steps))) as batches,
+            closing(ahead(stream.pieces, steps, threads=settings.loader_threads)) as batches,
         ):
             for step in loop.run(
                 self.state, batches, chance=self.chance, settings=settings, place=place, stop=stop
@@ -200,16 +200,23 @@ def _open(job: Job, split: str, learner: Learner) -> Samples:
     samples = Samples(job.data, split, text=reads_text, scalars=scalars)
     if not samples and split == job.data.train:
         raise VidgenError("There is no clip to learn from", move="Loosen data.select, or add videos")
-    if samples and job.space is not None:
-        got = (*samples.shape, samples.text_dim)
-        if got != (*job.space.shape, job.space.text_dim):
-            raise VidgenError(
-                "The samples do not lie in the space that the learner was built for",
-                got=f"channels, frames, height, width, text width {got}",
-                allowed=str((*job.space.shape, job.space.text_dim)),
-                move="Build the family for the space of the latents and of the text encoder that were stored",
-            )
+    if job.space is not None and samples:
+        _check_space(job.space, samples, any_shape=learner.any_shape, all_there=split == job.data.train)
     return samples
+
+
+def _check_space(space: Space, samples: Samples, *, any_shape: bool, all_there: bool) -> None:
+    """Samples must be of the learner's shape; where it learns any, some of those that it trains on."""
+    other = [shape for shape in samples.buckets if shape != space.shape]
+    lies = samples.text_dim == space.text_dim and all(shape[0] == space.channels for shape in samples.buckets)
+    if not lies or (other and not any_shape) or (all_there and len(other) == len(samples.buckets)):
+        raise VidgenError(
+            "The samples do not lie in the space that the learner was built for",
+            got=f"text width {samples.text_dim}, shapes {', '.join(map(str, samples.buckets))}",
+            allowed=f"text width {space.text_dim}, (channels, frames, height, width) {space.shape}",
+            move="Build the family for the space of the latents and of the text encoder that were stored, "
+            "and for clips of several shapes choose one that learns them",
+        )
 
 
 def _resume(state: loop.State, kept: Checkpoints, place: Place) -> tuple[dict[str, Any] | None, list[str]]:
@@ -248,7 +255,8 @@ def _write_final(
 
 
 def _latents(codec: Codec, train: Samples) -> Tensor:
-    """Latents of up to 512 samples, one at a time, so that no batch of them has to fit."""
+    """Latents of up to 512 samples of the commonest shape, one at a time, so that no batch of them has to fit."""
     device = next(codec.parameters()).device
-    numbers = Order(len(train), Chance(0)).first(_MEASURED_SAMPLES)
-    return torch.cat([codec.encode(train.batch([number], [0]).video.to(device)) for number in numbers])
+    bucket = max(train.buckets.values(), key=len)
+    numbers = bucket[Order(len(bucket), Chance(0)).first(_MEASURED_SAMPLES)].tolist()
+    return torch.cat([codec.encode(train.batch([number], [0]).to(device).video) for number in numbers])

@@ -4,7 +4,7 @@ import torch
 
 from vidgen_core.chance import Chance
 from vidgen_core.training.loop import State, precision
-from vidgen_core.training.order import Order
+from vidgen_core.training.order import Order, in_pieces
 from vidgen_core.training.place import Place
 from vidgen_core.training.samples import Samples
 from vidgen_core.training.settings import TrainSettings
@@ -21,22 +21,22 @@ def held_out(
     come from a source of their own: a pass leaves the training that follows as it was.
     """
     chance = chance.within("held_out")
-    count = min(len(samples), settings.held_out_samples)
+    first = Order(max(1, len(samples)), chance).first(min(len(samples), settings.held_out_samples))
     size = settings.batch // settings.pieces
-    order = Order(max(1, len(samples)), chance)
     own: dict[int, dict[str, list[float]]] = {}
     with state.averaged() as learner, torch.no_grad():
         learner.eval()
-        for first in range(0, count, place.world * size):
-            start = first + place.rank * size
+        pieces = in_pieces(samples, first, size)
+        for start in range(0, len(pieces), place.world):
+            number = start + place.rank
             # A worker that nothing is left for measures anything: where weights are split, the others need it.
-            positions = range(start, min(start + size, count)) or range(min(size, count))
-            batch = samples.batch([order.number(position) for position in positions], positions).to(place.device)
-            place.seed(chance.generator("torch", start))
+            positions, numbers = pieces[number if number < len(pieces) else 0]
+            batch = samples.batch(numbers, positions).to(place.device)
+            place.seed(chance.generator("torch", positions.start))
             with precision(settings, place):
                 values = learner.held_out(batch, chance)
-            if start < count:
-                own[start] = {name: value.double().tolist() for name, value in values.items()}
+            if number < len(pieces):
+                own[positions.start] = {name: value.double().tolist() for name, value in values.items()}
         learner.train()
     parts = sorted((start, values) for part in place.gather(own) for start, values in part.items())
     names = parts[0][1] if parts else {}

@@ -1,24 +1,29 @@
 """The order in which a run meets its samples: a function of the seed and the step, for any number of workers."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vidgen_core.chance import Chance
+from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import Batch
+from vidgen_core.training.buckets import Bucket, Turn, Turns, bucket_name
 from vidgen_core.training.place import Place
 from vidgen_core.training.samples import Samples
 from vidgen_core.training.settings import TrainSettings
 
-__all__ = ["Order", "Stream", "ahead"]
+__all__ = ["Order", "Stream", "ahead", "in_pieces"]
 
 T = TypeVar("T")
 
 
 class Order:
-    """Position in the run's endless stream -> number of a sample; each epoch is a permutation of its own.
+    """Position in the endless stream of some samples -> one of them; each epoch is a permutation of its own.
 
     Args:
         length: Number of samples.
@@ -29,52 +34,97 @@ class Order:
     def __init__(self, length: int, chance: Chance) -> None:
         self._length = length
         # A batch can touch the end of one epoch and the start of the next.
-        self._epoch = lru_cache(2)(lambda epoch: chance.permutation("order", length, epoch).tolist())
+        self._epoch = lru_cache(2)(lambda epoch: chance.permutation("order", length, epoch).numpy())
 
     def number(self, position: int) -> int:
         """The sample at a position."""
+        return int(self.stretch(position, 1)[0])
+
+    def stretch(self, position: int, count: int) -> NDArray[np.int64]:
+        """The samples at `count` positions from one on."""
         epoch, place = divmod(position, self._length)
-        return self._epoch(epoch)[place]
+        parts = [self._epoch(epoch)[place : place + count]]
+        while (rest := count - sum(map(len, parts))) > 0:
+            epoch += 1
+            parts.append(self._epoch(epoch)[:rest])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def first(self, count: int) -> list[int]:
         """The first `count` samples of the first epoch, all of them where there are fewer."""
-        return self._epoch(0)[:count]
+        return self._epoch(0)[:count].tolist()
 
 
 class Stream:
     """One worker's share of every step's batch.
 
+    A step's batch is of one bucket, so that all workers compute alike. Which bucket it is, and which of its samples, is
+    a function of the step: the state of a stream is the number of the step.
+
     Args:
         samples: What there is to learn from.
-        settings: Size of the batch and its pieces.
+        settings: Size of the batch and its pieces, and how buckets take turns.
         place: Which worker this is.
         chance: Where the order comes from.
+
+    Raises:
+        VidgenError: The settings name a bucket that there is not, or not one sample of a bucket fits the budget.
 
     """
 
     def __init__(self, samples: Samples, settings: TrainSettings, place: Place, chance: Chance) -> None:
-        self._samples, self._order = samples, Order(len(samples), chance)
-        self._batch, self._size = settings.batch, settings.batch // settings.pieces
+        self._samples = samples
+        self._buckets = [Bucket.of(shape, numbers, settings) for shape, numbers in samples.buckets.items()]
+        _check_named(settings, samples)
+        self._turns = Turns(self._buckets, chance)
+        self._orders = [Order(len(bucket.numbers), chance) for bucket in self._buckets]
         own = settings.pieces // place.world
-        self._pieces = range(place.rank * own, (place.rank + 1) * own)
+        self._cut, self._pieces = settings.pieces, range(place.rank * own, (place.rank + 1) * own)
 
     def pieces(self, step: int) -> list[Batch]:
         """The worker's contiguous pieces of the batch of step `step`, counted from 0."""
-        starts = [step * self._batch + piece * self._size for piece in self._pieces]
-        return [self._piece(range(start, start + self._size)) for start in starts]
+        turn = self._turns.at(step)
+        size = self._buckets[turn.bucket].batch // self._cut
+        return [self._piece(turn, range(piece * size, (piece + 1) * size)) for piece in self._pieces]
 
-    def _piece(self, positions: range) -> Batch:
-        return self._samples.batch([self._order.number(position) for position in positions], positions)
+    def _piece(self, turn: Turn, places: range) -> Batch:
+        numbers, order = self._buckets[turn.bucket].numbers, self._orders[turn.bucket]
+        chosen = numbers[order.stretch(turn.position + places.start, len(places))].tolist()
+        return self._samples.batch(chosen, range(turn.stream + places.start, turn.stream + places.stop))
 
 
-def ahead(make: Callable[[int], T], numbers: Iterable[int], depth: int = 2) -> Generator[T, None, None]:
-    """make(number) for each number, in order, up to `depth` of them made ahead on one background thread."""
+def in_pieces(samples: Samples, numbers: Sequence[int], size: int) -> list[tuple[range, list[int]]]:
+    """Samples cut into pieces of at most `size` and of one bucket: their places, which key their draws, and numbers."""
+    pieces, start = [], 0
+    chosen = set(numbers)
+    for bucket in samples.buckets.values():
+        own = chosen.intersection(bucket.tolist())
+        ordered = [number for number in numbers if number in own]
+        for first in range(0, len(ordered), size):
+            part = ordered[first : first + size]
+            pieces.append((range(start, start + len(part)), part))
+            start += len(part)
+    return pieces
+
+
+def _check_named(settings: TrainSettings, samples: Samples) -> None:
+    there = [bucket_name(shape) for shape in samples.buckets]
+    for name in settings.bucket_rates:
+        if name not in there:
+            raise VidgenError(
+                f"There is no bucket {name!r}", allowed=", ".join(there), move="Correct training.bucket_rates"
+            )
+
+
+def ahead(
+    make: Callable[[int], T], numbers: Iterable[int], depth: int = 2, threads: int = 1
+) -> Generator[T, None, None]:
+    """make(number) for each number, in order, up to `depth` a thread made ahead on background threads."""
     waiting: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as pool:
+    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="loader") as pool:
         try:
             for number in numbers:
                 waiting.append(pool.submit(make, number))
-                if len(waiting) > depth:
+                if len(waiting) > depth * threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -1,26 +1,34 @@
 """The samples of one split, read by number from Parquet files."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vidgen_core.clip import decode_clips
 from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import Batch, Text
-from vidgen_core.training.columns import BytesColumn, TensorColumn, stored_in
+from vidgen_core.training.columns import BytesColumn, Stored, TensorColumn, damaged, read_rows, stored_in
 from vidgen_core.training.job import Data
 from vidgen_core.training.scalars import ScalarColumns
 
-__all__ = ["Samples"]
+__all__ = ["Samples", "Shape"]
+
+
+Shape = tuple[int, int, int, int]
 
 
 class Samples:
     """The clips of one split in the order of their ids, which is the same however files were cut or committed.
+
+    Clips may be of several shapes; those of one shape are a bucket, and a batch is of one bucket.
 
     Args:
         data: The files.
@@ -28,27 +36,30 @@ class Samples:
         text: Whether samples carry their captions' embeddings.
         scalars: Which scalar conditions they carry.
 
+    Raises:
+        VidgenError: A file is missing or damaged, or captions are not embedded.
+
     """
 
     def __init__(self, data: Data, split: str, *, text: bool, scalars: Sequence[str] = ()) -> None:
-        rows = _rows(data, split)
-        self._kind = data.kind
-        self.clip_ids = [clip_id for clip_id, _ in rows]
-        self._rows = [row for _, row in rows]
-        if data.kind == "clips":
-            self._media = BytesColumn(data.files, "media")
-        else:
-            self._latents = TensorColumn(data.files, "latent", stored_in(data.files[0]))
+        self._store: _Latents | _Clips = _Latents(data) if data.kind == "latents" else _Clips(data)
+        rows = sorted(self._store.rows(split))
+        self.clip_ids = [clip_id for clip_id, _, _ in rows]
+        self._rows = [row for _, _, row in rows]
+        self._shapes = [shape for _, shape, _ in rows]
         self._texts = _Texts(data, self.clip_ids) if text else None
         self._scalars = ScalarColumns(data.scalars, scalars, self.clip_ids)
 
     def __len__(self) -> int:
         return len(self.clip_ids)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(channels, frames, height, width) of a sample."""
-        return tuple(self.batch([0], [0]).video.shape[1:])
+    @cached_property
+    def buckets(self) -> Mapping[Shape, NDArray[np.int64]]:
+        """Shape (channels, frames, height, width) -> the numbers of its samples."""
+        found: dict[Shape, list[int]] = {}
+        for number, shape in enumerate(self._shapes):
+            found.setdefault(shape, []).append(number)
+        return {shape: np.array(found[shape]) for shape in sorted(found)}
 
     @property
     def text_dim(self) -> int:
@@ -63,17 +74,67 @@ class Samples:
         return hashlib.sha256("\x00".join([*said, *self.clip_ids]).encode()).hexdigest()
 
     def batch(self, numbers: Sequence[int], index: Sequence[int]) -> Batch:
-        """Some samples, and the keys of their draws."""
+        """Some samples of one bucket as they are stored, and the keys of their draws."""
         rows = [self._rows[number] for number in numbers]
         text = None if self._texts is None else self._texts.gather(numbers, index)
-        return Batch(self._video(rows), text, torch.tensor(index, dtype=torch.int64), self._scalars.batch(numbers))
+        video = self._store.video(self._shapes[numbers[0]], rows)
+        return Batch(video, text, torch.tensor(index, dtype=torch.int64), self._scalars.batch(numbers))
 
-    def _video(self, rows: Sequence[int]) -> Tensor:
+
+class _Latents:
+    """Stored latents of one or several shapes; a file has one."""
+
+    def __init__(self, data: Data) -> None:
+        self._files: dict[Stored, list[Path]] = {}
+        for file in data.files:
+            self._files.setdefault(stored_in(file), []).append(file)
+        if len({stored.dtype for stored in self._files}) > 1:
+            raise VidgenError(
+                "Latents of one codec are stored in several types",
+                got=", ".join(sorted({stored.dtype.name for stored in self._files})),
+                move="Delete the folder of that table and run vidgen latents again",
+            )
+        self._columns = {stored.shape: TensorColumn(files, "latent", stored) for stored, files in self._files.items()}
+
+    def rows(self, split: str) -> Iterator[tuple[str, Shape, int]]:
+        """(clip id, shape, row among those of the shape) of a split's clips."""
+        for stored, files in self._files.items():
+            for clip_id, own, row in _listed(files):
+                if own == split:
+                    yield clip_id, cast(Shape, stored.shape), row
+
+    def video(self, shape: Shape, rows: Sequence[int]) -> Tensor:
+        """Latents [len(rows), *shape] as they are stored, in half precision."""
+        return torch.from_numpy(self._columns[shape].gather(rows))
+
+
+class _Clips:
+    """Clips that are decoded when they are wanted."""
+
+    def __init__(self, data: Data) -> None:
+        self._files = data.files
+        self._media = BytesColumn(data.files, "media")
+
+    def rows(self, split: str) -> Iterator[tuple[str, Shape, int]]:
+        """(clip id, shape, row) of a split's clips."""
+        table = _read(self._files, ["frames", "height", "width"])
+        sizes = list(zip(*(table[name].to_pylist() for name in ("frames", "height", "width")), strict=True))
+        for clip_id, own, row in _listed(self._files):
+            if own == split:
+                yield clip_id, (3, *sizes[row]), row
+
+    def video(self, shape: Shape, rows: Sequence[int]) -> Tensor:
+        """Video [len(rows), *shape] in [-1, 1]."""
         # In numpy, not torch: this runs on the loader's thread, where torch would open a second team of threads.
-        if self._kind == "latents":
-            return torch.from_numpy(self._latents.gather(rows).astype(np.float32))
-        clips = np.asarray(decode_clips([bytes(self._media.value(row)) for row in rows]))
-        video = np.divide(clips.transpose(0, 4, 1, 2, 3), np.float32(127.5), order="C", dtype=np.float32)
+        clips = []
+        for row in rows:
+            try:
+                clips.append(decode_clips([self._media.value(row)])[0])
+            except VidgenError as error:
+                raise damaged(self._media.file(row), f"row {row} cannot be decoded") from error
+        video = np.divide(np.stack(clips).transpose(0, 4, 1, 2, 3), np.float32(127.5), order="C", dtype=np.float32)
+        if video.shape[1:] != shape:
+            raise damaged(self._media.file(rows[0]), f"a clip is of shape {video.shape[1:]}, not {shape}")
         return torch.from_numpy(np.subtract(video, np.float32(1.0), out=video))
 
 
@@ -112,7 +173,7 @@ class _Texts:
         rows = [_drawn(self._rows[number], place) for number, place in zip(numbers, index, strict=True)]
         said = [row is not None for row in rows]
         # An empty text borrows the first row's values, which its mask hides.
-        tokens = torch.from_numpy(self.tokens.gather([row or 0 for row in rows]).astype(np.float32))
+        tokens = torch.from_numpy(self.tokens.gather([row or 0 for row in rows]))
         mask = torch.from_numpy(self._mask.gather([row or 0 for row in rows]) & np.array(said)[:, None])
         return Text(tokens, mask)
 
@@ -124,15 +185,13 @@ def _drawn(rows: Sequence[int], place: int) -> int | None:
     return rows[int.from_bytes(hashlib.blake2b(str(place).encode(), digest_size=8).digest()) % len(rows)]
 
 
-def _rows(data: Data, split: str) -> list[tuple[str, int]]:
-    if not data.files:
-        return []
-    table = _read(data.files, ["clip_id", "split"])
-    columns = zip(table["clip_id"].to_pylist(), table["split"].to_pylist(), strict=True)
-    return sorted((clip_id, row) for row, (clip_id, own) in enumerate(columns) if own == split)
+def _listed(files: Sequence[Path]) -> Iterator[tuple[str, str, int]]:
+    """(clip id, split, row) of every row of some files."""
+    table = _read(files, ["clip_id", "split"])
+    yield from zip(table["clip_id"].to_pylist(), table["split"].to_pylist(), range(len(table)), strict=True)
 
 
-def _read(files: Sequence[object], columns: list[str]) -> pa.Table:
-    tables = [pq.ParquetFile(file).read(columns=columns) for file in files]
+def _read(files: Sequence[Path], columns: list[str]) -> pa.Table:
+    tables = [read_rows(file, columns) for file in files]
     empty = pa.table({name: pa.array([], pa.string()) for name in columns})
     return pa.concat_tables(tables, promote_options="permissive") if tables else empty

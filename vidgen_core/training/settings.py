@@ -21,6 +21,7 @@ _CIRCUMSTANCES = {
     "held_out_samples",
     "keep",
     "launcher",
+    "loader_threads",
     "log_every",
     "nonfinite_limit",
     "protect_every",
@@ -39,7 +40,10 @@ class TrainSettings(Frozen):
 
     Args:
         steps: Optimizer steps of the whole run.
-        batch: Samples a step, over all workers.
+        batch: Most samples a step, over all workers. A step's samples are of one shape (frames x height x width).
+        token_budget: Most latent places (frames x height x width, times samples) a step, over all workers; larger
+            shapes then have smaller batches. 0 is no limit.
+        bucket_rates: How often each sample of a shape comes in an epoch, as {"5x32x32": 0.5}; 1 where nothing is said.
         accumulate: Pieces that each worker takes, one after the other, before a step.
         learning_rate: Peak rate; a player's relative rate multiplies it.
         warmup_steps: Steps over which the rate rises from zero.
@@ -63,6 +67,7 @@ class TrainSettings(Frozen):
             1 is a copy on each worker, `workers` one copy in all, and between them copies side by side (HSDP).
         recompute: Keep only the inputs of blocks for the backward pass and compute the rest again.
         compile: Compile blocks with torch.compile; the first step of each shape takes long.
+        loader_threads: Threads of each worker that read ahead; where clips are decoded while training, several pay.
         checkpoint_every: Steps between checkpoints; the last step has one too.
         checkpoint_uri: Folder or object store, such as s3://bucket/folder, in which each run has a folder for its
             checkpoints; empty is the run's own folder.
@@ -79,6 +84,8 @@ class TrainSettings(Frozen):
 
     steps: int = Field(gt=0)
     batch: int = Field(gt=0)
+    token_budget: int = Field(0, ge=0)
+    bucket_rates: dict[str, Annotated[float, Field(ge=0)]] = {}
     accumulate: int = Field(1, gt=0)
     learning_rate: float = Field(1e-3, gt=0)
     warmup_steps: int = Field(100, ge=0)
@@ -99,6 +106,7 @@ class TrainSettings(Frozen):
     shard_workers: int = Field(1, gt=0)
     recompute: bool = False
     compile: bool = False
+    loader_threads: int = Field(1, gt=0)
     checkpoint_every: int = Field(200, gt=0)
     checkpoint_uri: str = ""
     keep: int = Field(2, gt=0)

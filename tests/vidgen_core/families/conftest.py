@@ -70,7 +70,9 @@ def _subject(kind: str, name: str) -> Subject | None:
     if kind == "families":
         module = config.tiny().build(SPACE)
         return Subject(lambda: config.tiny().build(SPACE), SPACE.shape, module.reads_text)
-    codec = (config.tiny() if hasattr(config, "tiny") else config()).build()
+    if not hasattr(config, "tiny"):
+        return None  # Nothing to learn, or weights of others that must be named.
+    codec = config.tiny().build()
     if not isinstance(codec, Learner):
         return None
     side = 4 * codec.space_stride

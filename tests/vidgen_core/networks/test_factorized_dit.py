@@ -76,3 +76,13 @@ def test_half_precision_agrees_with_full(network):
     with torch.autocast("cpu", torch.bfloat16):
         half = network(noisy(), times, WORDS)
     assert (half - full).norm() < 0.02 * full.norm()
+
+
+@torch.no_grad()
+def test_a_clip_of_another_shape_is_seen_as_by_a_network_built_for_it(network):
+    other = SPACE.model_copy(update={"frames": 2, "height": 4, "width": 12})
+    built = network.config.build(other).eval()
+    built.load_state_dict(network.state_dict())
+    x = torch.randn(2, *other.shape, generator=torch.Generator().manual_seed(2))
+    t = torch.tensor([0.2, 0.9])
+    assert torch.equal(network(x, t, WORDS), built(x, t, WORDS))

@@ -66,6 +66,16 @@ def write_data(folder: Path, *, train: int = TRAIN, held_out: int = HELD_OUT, se
     return Data(kind="latents", files=tuple(files), captions=(captions_file,), embeddings=(embeddings,))
 
 
+def write_data_of_shapes(folder: Path) -> Data:
+    """The same clips and captions, but every second one has one frame of 6 x 4."""
+    data = write_data(folder)
+    table = pq.read_table(data.files[1], columns=["clip_id", "split"])
+    latents = np.random.default_rng(1).normal(size=(len(table), 2, 1, 6, 4)).astype(np.float16)
+    stored = Stored(latents.shape[1:], latents.dtype)
+    columns = {"clip_id": table["clip_id"], "split": table["split"], "latent": to_column(latents)}
+    return data.model_copy(update={"files": (data.files[0], write(folder / "others.parquet", columns, stored))})
+
+
 def make_settings(**changes) -> TrainSettings:
     plain = {
         "steps": 12, "batch": 4, "learning_rate": 1e-2, "warmup_steps": 2, "checkpoint_every": 4, "log_every": 3,
@@ -91,6 +101,7 @@ class Cases:
     """What tests in this folder share; a fixture, because test modules import nothing from each other."""
 
     data = staticmethod(write_data)
+    data_of_shapes = staticmethod(write_data_of_shapes)
     job = staticmethod(make_job)
     settings = staticmethod(make_settings)
     write = staticmethod(write)

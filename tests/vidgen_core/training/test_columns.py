@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -80,3 +82,52 @@ def test_a_file_that_does_not_say_its_shape_is_an_error(tmp_path):
     files = files_of(tmp_path, pa.table({"latent": to_column(TENSORS)}))
     with pytest.raises(VidgenError, match="does not say"):
         stored_in(files[0])
+
+
+def cut_short(file, share):
+    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
+
+
+@pytest.mark.parametrize("harm", ["missing", "empty", "cut short", "no Parquet"])
+def test_a_damaged_shard_is_named_with_the_next_move(tmp_path, harm):
+    files = files_of(tmp_path, to_table({"latent": to_column(TENSORS)}, STORED))
+    if harm == "missing":
+        files[1].unlink()
+    else:
+        files[1].write_bytes({"empty": b"", "cut short": files[1].read_bytes()[:200], "no Parquet": b"x" * 999}[harm])
+    with pytest.raises(VidgenError, match=r"1\.parquet is missing or damaged.*vidgen latents"):
+        TensorColumn(files, "latent", STORED)
+
+
+def test_a_shard_that_is_cut_short_or_lost_while_it_is_open_is_named_too(tmp_path):
+    files = files_of(tmp_path, to_table({"latent": to_column(TENSORS)}, STORED))
+    column = TensorColumn(files, "latent", STORED)
+    column.gather([0])
+    cut_short(files[0], 0.1)
+    files[2].unlink()
+    assert column.gather([17]).tobytes() == TENSORS[[17]].tobytes()
+    with pytest.raises(VidgenError, match=r"0\.parquet is missing or damaged.*ends within row 16"):
+        column.gather([16])
+    with pytest.raises(VidgenError, match=r"2\.parquet is missing or damaged"):
+        column.gather([40])
+
+
+def test_a_damaged_page_that_must_be_decoded_is_named_too(tmp_path):
+    options = {"compression": "zstd", "write_page_checksum": True}
+    files = files_of(tmp_path, to_table({"latent": to_column(TENSORS)}, STORED), **options)
+    column = TensorColumn(files, "latent", STORED)
+    harmed = bytearray(files[0].read_bytes())
+    harmed[100:400] = bytes(300)
+    files[0].write_bytes(harmed)
+    with pytest.raises(VidgenError, match=r"0\.parquet is missing or damaged"):
+        column.gather([0])
+
+
+def test_threads_read_the_same_values(tmp_path):
+    for options in ({}, {"compression": "zstd"}):
+        files = files_of(tmp_path, to_table({"latent": to_column(TENSORS)}, STORED), **options)
+        column = TensorColumn(files, "latent", STORED)
+        batches = [np.random.default_rng(seed).permutation(ROWS).tolist() for seed in range(40)]
+        with ThreadPoolExecutor(4) as pool:
+            read = list(pool.map(column.gather, batches))
+        assert all(one.tobytes() == TENSORS[rows].tobytes() for one, rows in zip(read, batches, strict=True))

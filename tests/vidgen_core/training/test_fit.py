@@ -270,7 +270,7 @@ def test_skipped_steps_are_counted_in_the_result_and_in_the_rows(data, cases, tm
 
 def test_data_that_does_not_fit_the_learner_is_a_sentence(data, cases, tmp_path):
     job = cases.job(data, tmp_path / "work")
-    wrong = job.model_copy(update={"space": job.space.model_copy(update={"frames": 5})})
+    wrong = job.model_copy(update={"space": job.space.model_copy(update={"channels": 5})})
     with pytest.raises(VidgenError, match="space"):
         fit(wrong, place=ALONE)
     with pytest.raises(VidgenError, match="no clip to learn from"):
@@ -295,9 +295,30 @@ def test_the_families_own_run_resumes_bit_for_bit_too(data, cases, tmp_path, opt
     assert fit(job("broken"), place=ALONE).weights == expected.weights
 
 
+def test_a_run_over_several_shapes_resumes_bit_for_bit_and_says_what_it_saw(data, cases, tmp_path):
+    several = cases.data_of_shapes(tmp_path / "several")
+    for name in ("whole", "broken"):
+        job = cases.job(several, tmp_path / name, token_budget=200)
+        if name == "broken":
+            interrupted(job, 6)
+        fitted = fit(job, place=ALONE)
+    assert fitted.resumed_from == 4
+    assert fitted.weights == fit(cases.job(several, tmp_path / "whole", token_budget=200), place=ALONE).weights
+    assert fitted.samples == 21
+    assert np.isfinite(fitted.held_out["loss"])
+
+
+def test_a_family_of_one_shape_refuses_samples_of_another(cases, tmp_path):
+    job = cases.job(cases.data_of_shapes(tmp_path / "several"), tmp_path / "work", name="duel")
+    job = job.model_copy(update={"space": job.space.model_copy(update={"text_dim": 0})})
+    with pytest.raises(VidgenError, match="space"):
+        fit(job, place=ALONE)
+
+
 def test_a_codec_ends_with_statistics_that_normalize_its_latents(tmp_path, cases, monkeypatch):
     clips = np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8, 3), dtype=np.uint8)
-    columns = {"clip_id": list("abcdef"), "split": ["train"] * 6, "media": [bytes([number]) for number in range(6)]}
+    columns = {"clip_id": list("abcdef"), "split": ["train"] * 6, "media": [bytes([number]) for number in range(6)],
+               "frames": [3] * 6, "height": [8] * 6, "width": [8] * 6}  # fmt: skip
     file = cases.write(tmp_path / "clips.parquet", columns)
     monkeypatch.setattr(samples, "decode_clips", lambda media: np.stack([clips[m[0]] for m in media]))
     job = Job(

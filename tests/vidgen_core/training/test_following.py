@@ -1,10 +1,12 @@
-import threading
+import multiprocessing
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
+import vidgen_core.families
 from vidgen_core import weights
 from vidgen_core.training import checkpoints, following
 from vidgen_core.training.fit import fit
@@ -30,14 +32,24 @@ def test_what_is_seen_of_the_last_checkpoint_is_what_the_run_came_to(data, cases
     assert all(torch.equal(value, seen[12][name]) for name, value in final.items())
 
 
+def _watch(job, ready, told):
+    vidgen_core.families.__path__.append(str(Path(__file__).parent / "toys"))
+    following._LOOK_S = 0.01
+    ready.set()
+    following.follow(job, lambda _, step: told.put(step))
+    told.put(None)
+
+
 def test_it_sees_checkpoints_while_the_run_goes_on_and_the_run_does_not_notice(data, cases, tmp_path):
-    # Without dropout: a watcher in this process shares torch's own generator, in truth it has a process of its own.
-    changes = {"checkpoint_every": 1, "steps": 60, "config": {"dropout": 0.0}}
-    quiet, watched = (cases.job(data, tmp_path / place, **changes) for place in ("quiet", "watched"))
-    steps = []
-    watcher = threading.Thread(target=following.follow, args=(watched, lambda _, step: steps.append(step)))
+    quiet, watched = (cases.job(data, tmp_path / place, checkpoint_every=1, steps=60) for place in ("quiet", "watched"))
+    context = multiprocessing.get_context("spawn")
+    ready, told = context.Event(), context.Queue()
+    # In a process of its own, as in a run: building a learner draws from the process's generator.
+    watcher = context.Process(target=_watch, args=(watched, ready, told))
     watcher.start()
+    assert ready.wait(60)
     fitted = fit(watched, place=ALONE)
+    steps = list(iter(lambda: told.get(timeout=60), None))
     watcher.join(timeout=60)
     assert steps == sorted(set(steps))
     assert steps[-1] == 60

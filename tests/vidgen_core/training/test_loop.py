@@ -119,7 +119,7 @@ def test_a_loss_moves_its_own_player_only(data, cases):
     run = Run(cases, data, name="duel", warmup_steps=0)
     before = run.weights()
     players = run.state.players
-    games = run.state.learner.losses(run.stream.pieces(0)[0], run.chance)
+    games = run.state.learner.losses(run.stream.pieces(0)[0].to("cpu"), run.chance)
     for player, loss in itertools.islice(games, 3):
         other = "critic" if player == "generator" else "generator"
         players[player].learn(loss)

@@ -1,8 +1,10 @@
 import threading
+import time
 
 import pytest
 
 from vidgen_core.chance import Chance
+from vidgen_core.errors import VidgenError
 from vidgen_core.training.order import Order, Stream, ahead
 from vidgen_core.training.place import Place
 from vidgen_core.training.samples import Samples
@@ -44,6 +46,52 @@ def test_a_batch_may_end_one_epoch_and_begin_the_next(data, cases):
     videos = [video for step in range(3) for piece in stream.pieces(step) for video in piece.video]
     assert len({video.numpy().tobytes() for video in videos[:TRAIN]}) == TRAIN
     assert len({video.numpy().tobytes() for video in videos[TRAIN:]}) == TRAIN
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_of_several_shapes_each_step_has_one_and_each_epoch_every_sample_once(cases, tmp_path, world):
+    samples = Samples(cases.data_of_shapes(tmp_path), "train", text=True)
+    settings = cases.settings(batch=6, workers=6, token_budget=24 * 12)
+    shares = [Stream(samples, settings, Place(rank, world), Chance(0)) for rank in range(world)]
+    seen, index, sizes = {shape: [] for shape in samples.buckets}, [], set()
+    for step in range(40):
+        pieces = [piece for share in shares for piece in share.pieces(step)]
+        shapes = {tuple(piece.video.shape[1:]) for piece in pieces}
+        assert len(shapes) == 1
+        sizes.add((*shapes, sum(len(piece.video) for piece in pieces)))
+        seen[shapes.pop()] += [video.numpy().tobytes() for piece in pieces for video in piece.video]
+        index += [place for piece in pieces for place in piece.index.tolist()]
+    assert index == list(range(len(index)))
+    # 24 places a sample against 48: the budget of 12 and 6, of which `batch` allows 6.
+    assert sizes == {((2, 1, 6, 4), 6), ((2, 3, 4, 4), 6)}
+    for shape, videos in seen.items():
+        count = len(samples.buckets[shape])
+        assert all(len(set(videos[first : first + count])) == count for first in range(0, len(videos) - count, count))
+        assert abs(len(videos) - len(index) * count / len(samples)) <= 2 * 6
+
+
+def test_a_token_budget_shrinks_the_batches_of_large_shapes_alone(cases, tmp_path):
+    samples = Samples(cases.data_of_shapes(tmp_path), "train", text=False)
+    stream = Stream(samples, cases.settings(batch=8, accumulate=2, token_budget=100), Place(), Chance(0))
+    sizes = {tuple(p.video.shape) for step in range(20) for p in stream.pieces(step)}
+    assert sizes == {(2, 2, 1, 6, 4), (1, 2, 3, 4, 4)}
+    with pytest.raises(VidgenError, match="token budget"):
+        Stream(samples, cases.settings(token_budget=40), Place(), Chance(0))
+    without = Stream(samples, cases.settings(batch=1, token_budget=40, bucket_rates={"3x4x4": 0}), Place(), Chance(0))
+    assert {tuple(p.video.shape) for step in range(20) for p in without.pieces(step)} == {(1, 2, 1, 6, 4)}
+
+
+def test_a_bucket_that_there_is_not_is_an_error_and_so_are_no_buckets(cases, tmp_path):
+    samples = Samples(cases.data_of_shapes(tmp_path), "train", text=False)
+    with pytest.raises(VidgenError, match="1x6x4, 3x4x4"):
+        Stream(samples, cases.settings(bucket_rates={"9x9x9": 1}), Place(), Chance(0))
+    with pytest.raises(VidgenError, match="No bucket"):
+        Stream(samples, cases.settings(bucket_rates={"1x6x4": 0, "3x4x4": 0}), Place(), Chance(0))
+
+
+def test_what_is_made_ahead_by_several_threads_comes_in_order():
+    rest = iter([0.02, 0.0] * 10)
+    assert list(ahead(lambda number: (time.sleep(next(rest)), number)[1], range(20), threads=3)) == list(range(20))
 
 
 def test_what_is_made_ahead_comes_in_order_and_from_another_thread():

@@ -34,7 +34,8 @@ def test_a_sample_is_the_stored_latent(data):
     samples = Samples(data, "train", text=False)
     rows = {row["clip_id"]: row["latent"] for file in data.files for row in pq.read_table(file).to_pylist()}
     batch = samples.batch(range(TRAIN), range(TRAIN))
-    assert batch.video.dtype == torch.float32
+    assert batch.to("cpu").video.dtype == torch.float32
+    assert torch.equal(batch.to("cpu").video, batch.video.float())
     assert batch.text is None
     for clip_id, video in zip(samples.clip_ids, batch.video, strict=True):
         assert video.half().numpy().tobytes() == rows[clip_id]
@@ -71,14 +72,35 @@ def test_of_several_captions_each_place_of_the_stream_has_one_and_all_have_their
 
 def test_clips_are_decoded_to_the_same_video_as_everywhere_else(tmp_path, cases, monkeypatch):
     clips = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 6, 3), dtype=np.uint8)
-    columns = {"clip_id": list("dbca"), "split": ["train"] * 4, "media": [bytes([number]) for number in range(4)]}
+    columns = {"clip_id": list("dbca"), "split": ["train"] * 4, "media": [bytes([number]) for number in range(4)],
+               "frames": [3] * 4, "height": [8] * 4, "width": [6] * 4}  # fmt: skip
     file = cases.write(tmp_path / "clips.parquet", columns)
     monkeypatch.setattr(module, "decode_clips", lambda media: np.stack([clips[m[0]] for m in media]))
     samples = Samples(Data(kind="clips", files=(file,)), "train", text=False)
     video = samples.batch([0, 1, 2, 3], [0, 1, 2, 3]).video
     assert torch.equal(video, to_unit(torch.from_numpy(clips[[3, 1, 2, 0]])))
     assert video.is_contiguous()
-    assert samples.shape == (3, 3, 8, 6)
+    assert list(samples.buckets) == [(3, 3, 8, 6)]
+
+
+def test_a_clip_that_cannot_be_decoded_is_told_with_its_file(tmp_path, cases):
+    columns = {"clip_id": ["a"], "split": ["train"], "media": [b"no video"], "frames": [3], "height": [8], "width": [6]}
+    file = cases.write(tmp_path / "clips.parquet", columns)
+    with pytest.raises(VidgenError, match=r"clips\.parquet.*row 0.*prepare"):
+        Samples(Data(kind="clips", files=(file,)), "train", text=False).batch([0], [0])
+
+
+def test_clips_of_several_shapes_are_buckets_and_keep_their_order(cases, tmp_path):
+    data = cases.data_of_shapes(tmp_path)
+    samples = Samples(data, "train", text=True)
+    assert samples.clip_ids == sorted(samples.clip_ids)
+    assert {shape: len(numbers) for shape, numbers in samples.buckets.items()} == {(2, 1, 6, 4): 10, (2, 3, 4, 4): 11}
+    assert sorted(n for numbers in samples.buckets.values() for n in numbers) == list(range(21))
+    rows = {row["clip_id"]: row["latent"] for file in data.files for row in pq.read_table(file).to_pylist()}
+    for shape, numbers in samples.buckets.items():
+        batch = samples.batch(numbers.tolist(), numbers.tolist())
+        assert batch.video.shape[1:] == shape
+        assert [video.numpy().tobytes() for video in batch.video] == [rows[samples.clip_ids[n]] for n in numbers]
 
 
 def test_other_clips_or_other_captions_are_other_data(data, cases, tmp_path):

@@ -7,7 +7,7 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from vidgen_core import discovery
 from vidgen_core.chance import Chance
-from vidgen_core.interfaces import Batch, Learner, Space, Text
+from vidgen_core.interfaces import Batch, Space, Text
 from vidgen_core.training import loop
 from vidgen_core.training.place import Place
 from vidgen_core.training.settings import TrainSettings
@@ -17,7 +17,7 @@ SPACE = Space(channels=4, frames=3, height=8, width=8, text_dim=16)
 LEARNERS = [("families", name) for name in discovery.names("vidgen_core.families")] + [
     ("codecs", name)
     for name in discovery.names("vidgen_core.codecs")
-    if issubclass(type(discovery.load("vidgen_core.codecs", name).Config().build()), Learner)
+    if any(getattr(one, "trainable", False) for one in vars(discovery.load("vidgen_core.codecs", name)).values())
 ]
 STEPS = 3
 

@@ -23,6 +23,8 @@ class Config(Frozen):
 class Toy(Learner):
     """Guesses the clip from its noisy version and its text."""
 
+    any_shape = True
+
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
         self.config = config
