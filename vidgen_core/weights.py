@@ -16,7 +16,7 @@ from torch import Tensor
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 
-__all__ = ["digest", "digest_of", "load", "read_card", "save", "sync_folder", "write_synced"]
+__all__ = ["digest", "digest_of", "load", "read_card", "remove", "save", "sync_folder", "write_synced"]
 
 _WEIGHTS, _CARD = "weights.safetensors", "card.json"
 
@@ -76,6 +76,11 @@ def read_card(folder: Path) -> dict[str, Any]:
 def digest(folder: Path) -> str:
     """Hex SHA-256 of the weights in a folder."""
     return digests.of_file(folder / _WEIGHTS)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder of weights, if it is there."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_synced(file: Path, content: bytes | memoryview) -> None:

@@ -12,6 +12,7 @@ from flows.stage import ProgressFile, write_value
 from vidgen_core import digests, discovery, weights
 from vidgen_core.encoders._open import open_encoder
 from vidgen_core.training.job import Data, Job
+from vidgen_core.training.launch import fit_as_asked
 
 __all__ = ["run"]
 
@@ -43,8 +44,6 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
 
 def _codec(spec: Spec, tables: Tables) -> tuple[Path, str]:
     """The frozen codec's folder, and the history of its training ("" when it cannot learn)."""
-    from vidgen_core.training.ray_train import fit_on_ray
-
     recipe = spec.recipe
     config = recipe.codec.config()
     codec = discovery.load("vidgen_core.codecs", recipe.codec.name).Config.model_validate(config).build()
@@ -67,6 +66,6 @@ def _codec(spec: Spec, tables: Tables) -> tuple[Path, str]:
         work_dir=spec.home.codecs_dir / key,
     )
     write_value(spec.follow_file, Follow(file=job.work_dir / "progress.json"))
-    fit_on_ray(job, patience_s=REPLACEMENT_S if spec.ray else 0.0)
+    fit_as_asked(job, patience_s=REPLACEMENT_S if spec.ray else 0.0)
     spec.follow_file.unlink()
     return job.final_dir, str(job.work_dir / "history.jsonl")

@@ -1,5 +1,7 @@
 """Latents to a trained generator, on Ray Train, with every row in MLflow."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ from vidgen_core.encoders._open import open_encoder
 from vidgen_core.interfaces import Space
 from vidgen_core.registry.tracking import Tracker
 from vidgen_core.training.job import Data, Job
+from vidgen_core.training.launch import fit_as_asked
 
-__all__ = ["open_tracker", "run"]
+__all__ = ["job_of", "open_tracker", "run"]
 
 _LAST_DRAWING_S = 120.0
 
@@ -26,7 +29,7 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     """Train the family and put the generator together."""
     recipe, facts = spec.recipe, spec.result("latents").facts
     codec_dir = Path(facts["codec_dir"])
-    job = _job(spec, codec_dir)
+    job = job_of(spec)
     tracker = open_tracker(spec)
     tracker.params({"recipe": recipe.name, "recipe_json": recipe.model_dump_json(), "release": facts["release"]})
     tracker.dataset(recipe.name, facts["release"], spec.home.releases_dir / f"{facts['release']}.json")
@@ -35,15 +38,10 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
         card=card, codec_dir=codec_dir, prompts=prompts_of(spec.home.tables()), seed=recipe.evaluation.seed,
         folder=strip_dir, uri=tracker.uri, run_id=tracker.run_id,
     )  # fmt: skip
-    with ray_of(spec):
-        # Ray reads how to authenticate when it is first imported, so not before it was told.
-        from vidgen_core.training.ray_beside import beside
-        from vidgen_core.training.ray_train import fit_on_ray
-
+    with _beside(spec, partial(draw_strip, strip, job)) as undrawn:
         write_value(spec.follow_file, Follow(file=job.work_dir / "progress.json"))
         recorder = partial(Tracker, tracker.uri, tracker.run_id)
-        with beside(partial(draw_strip, strip, job), end_s=_LAST_DRAWING_S) as undrawn:
-            fitted = fit_on_ray(job, open_recorder=recorder, patience_s=REPLACEMENT_S if spec.ray else 0.0)
+        fitted = fit_as_asked(job, open_recorder=recorder, patience_s=REPLACEMENT_S if spec.ray else 0.0)
         spec.follow_file.unlink()
     notes = [*fitted.notes, *(f"Samples through training are missing: {why}" for why in undrawn)]
     card = card.model_copy(update={"facts": {**card.facts, "job": fitted.job}})
@@ -81,9 +79,26 @@ def _card(spec: Spec, job: Job) -> generator.Card:
     )
 
 
-def _job(spec: Spec, codec_dir: Path) -> Job:
+@contextmanager
+def _beside(spec: Spec, draw: Callable[[], None]) -> Iterator[list[str]]:
+    """Draw beside the training that the block does, on the Ray that it has; without Ray, once it is done."""
+    if spec.recipe.training.launcher != "ray":
+        why: list[str] = []
+        yield why
+        draw()
+        return
+    with ray_of(spec):
+        # Ray reads how to authenticate when it is first imported, so not before it was told.
+        from vidgen_core.training.ray_beside import beside
+
+        with beside(draw, end_s=_LAST_DRAWING_S) as why:
+            yield why
+
+
+def job_of(spec: Spec) -> Job:
+    """The training run of a spec, from what its latents stage has made."""
     recipe, tables, facts = spec.recipe, spec.home.tables(), spec.result("latents").facts
-    shape = open_codec(codec_dir).latent_shape(recipe.data.frames, recipe.data.height, recipe.data.width)
+    shape = open_codec(Path(facts["codec_dir"])).latent_shape(recipe.data.frames, recipe.data.height, recipe.data.width)
     channels, frames, height, width = shape
     text_dim = open_encoder(recipe.text.name, recipe.text.config()).dim
     config = recipe.family.config()

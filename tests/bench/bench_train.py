@@ -1,10 +1,16 @@
-"""A step of the training engine against a bare PyTorch loop, and of our networks against those of diffusers.
+"""A step of the training engine against a bare PyTorch loop, Ray against a process, our networks against diffusers'.
 
 `python -m tests.bench.bench_train`; each module adds its own keys to .bench/train.json: `bench_loader` the loader's.
 """
 
+import os
+import secrets
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +19,25 @@ import torch
 
 from tests.bench import bench_loader
 from tests.bench.bench_networks import networks
-from tests.bench.interleave import interleave, ratio, report, summary, wall_seconds
+from tests.bench.interleave import cpu_seconds, interleave, ratio, report, summary, wall_seconds
 from vidgen_core.chance import Chance
 from vidgen_core.families.flow_matching import Config
 from vidgen_core.interfaces import Batch, Space
 from vidgen_core.training import loop
+from vidgen_core.training.checkpoints import Checkpoints
 from vidgen_core.training.columns import WRITING, Stored, to_column, to_table
 from vidgen_core.training.job import Data, Job
-from vidgen_core.training.order import Stream
+from vidgen_core.training.journal import Journal
+from vidgen_core.training.launch import fit_here
+from vidgen_core.training.order import Stream, ahead
 from vidgen_core.training.place import Place
 from vidgen_core.training.samples import Samples
 from vidgen_core.training.settings import TrainSettings
+from vidgen_core.training.speed import meter_of
+from vidgen_core.training.store import store_at
 
-ROUNDS, STEPS, CLIPS = 9, 10, 512
+ROUNDS, STEPS, CLIPS = 15, 10, 512
+RAY_ROUNDS, RAY_STEPS, RAY_WARM = 3, 60, 10
 SPACE = Space(channels=8, frames=5, height=8, width=8, text_dim=0)
 
 
@@ -35,20 +47,32 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         job = _job(Path(folder))
         ways = {"engine": _engine(job), "bare": _bare(job)}
-        measured = interleave(
-            {name: lambda run=run: wall_seconds(run) / STEPS for name, run in ways.items()}, rounds=ROUNDS
+        on_cpu = interleave({name: partial(_per_step, cpu_seconds, run) for name, run in ways.items()}, rounds=ROUNDS)
+        on_clock = interleave(
+            {name: partial(_per_step, wall_seconds, run) for name, run in ways.items()}, rounds=ROUNDS
         )
+        saving_s = _saving(job)
+        launchers = _launchers(job, Path(folder))
     report(
         "train",
         {
             "parameters": sum(weight.numel() for weight in job.build().parameters()),
-            "step_s": {name: summary(values) for name, values in measured.items()},
-            "engine_over_bare": ratio(measured, "engine", over="bare"),
+            "step_cpu_s": {name: summary(values) for name, values in on_cpu.items()},
+            "step_wall_s": {name: summary(values) for name, values in on_clock.items()},
+            "engine_over_bare": ratio(on_cpu, "engine", over="bare"),
+            "engine_over_bare_wall": ratio(on_clock, "engine", over="bare"),
+            "checkpoint_stall_s": summary(saving_s),
+            "launcher_step_s": {name: summary(values) for name, values in launchers.items()},
+            "ray_over_process": ratio(launchers, "ray", over="process"),
             **networks(),
         },
         add=True,
     )
     bench_loader.main()
+
+
+def _per_step(measure, run) -> float:
+    return measure(run) / STEPS
 
 
 def _job(folder: Path) -> Job:
@@ -60,21 +84,27 @@ def _job(folder: Path) -> Job:
     }
     file = folder / "latents.parquet"
     pq.write_table(to_table(columns, Stored(SPACE.shape, np.dtype(np.float16))), file, **WRITING)
-    settings = TrainSettings(steps=10**6, batch=32, schedule="constant", warmup_steps=0, weight_decay=0.0)
+    settings = TrainSettings(
+        steps=10**6, batch=32, schedule="constant", warmup_steps=0, weight_decay=0.0, checkpoint_every=10**6
+    )
     return Job(kind="families", name="flow_matching", config=Config.tiny().model_dump(mode="json"), space=SPACE,
                settings=settings, data=Data(kind="latents", files=(file,)), work_dir=folder / "work")  # fmt: skip
 
 
 def _engine(job: Job):
-    """Ten steps of the loop: reading, gradient, clipping, optimizer, weight average."""
-    chance = Chance(job.settings.seed)
+    """Ten steps of the engine: reading ahead, gradient, clipping, optimizer, weight average, journal, a row."""
+    chance, place = Chance(job.settings.seed), Place()
     state = loop.State(job.build(), job.settings)
-    stream = Stream(Samples(job.data, "train", text=False), job.settings, Place(), chance)
+    samples = Samples(job.data, "train", text=False)
+    stream = Stream(samples, job.settings, place, chance)
+    meter = meter_of(job, state.learner, samples.batch([0], [0]), place)
+    journal = Journal(job, place, meter, recorder=None, progress=None, kept=None, step=0)
 
     def run() -> None:
-        batches = (stream.pieces(step) for step in range(state.step, state.step + STEPS))
-        for _ in loop.run(state, batches, chance=chance, settings=job.settings, place=Place()):
-            pass
+        with closing(ahead(stream.pieces, range(state.step, state.step + STEPS))) as batches:
+            for step in loop.run(state, batches, chance=chance, settings=job.settings, place=place):
+                journal.step(step)
+            journal.row(step, state.skipped)
 
     return run
 
@@ -112,6 +142,73 @@ def _bare(job: Job):
             loss.item()
 
     return run
+
+
+def _saving(job: Job) -> list[float]:
+    """Seconds that a step waits for a checkpoint, which is written beside the next ones."""
+    state, place = loop.State(job.build(), job.settings), Place()
+    found = []
+    with closing(Checkpoints(store_at(job.checkpoints), place, job="bench", keep=2)) as kept:
+        for number in range(6):
+            found.append(wall_seconds(lambda number=number: kept.save(number, state.tensors(), {})))
+            kept.wait()
+    return found[1:]
+
+
+class Clock:
+    """A recorder that notes when each row came; rows are one step apart."""
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._times = file, []
+
+    def log(self, step: int, values: object) -> None:
+        """Note the time."""
+        del step, values
+        self._times.append(time.perf_counter())
+
+    def flush(self) -> None:
+        """Nothing leaves before the end."""
+
+    def close(self) -> None:
+        """Write the times down."""
+        self._file.write_text("\n".join(map(str, self._times)))
+
+
+def _launchers(job: Job, folder: Path) -> dict[str, list[float]]:
+    """Median seconds a step, once started, of one worker in this process and on Ray."""
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0",
+                   "RAY_worker_niceness": "0"}  # fmt: skip
+    import ray
+
+    from vidgen_core.training.ray_train import fit_on_ray
+
+    settings = job.settings.model_copy(update={"steps": RAY_STEPS, "log_every": 1, "checkpoint_every": RAY_STEPS})
+    number = 0
+
+    def take(fit) -> float:
+        nonlocal number
+        number += 1
+        times, work_dir = folder / f"times-{number}", folder / f"run-{number}"
+        fit(job.model_copy(update={"settings": settings, "work_dir": work_dir}), times)
+        shutil.rmtree(work_dir)
+        return float(np.median(np.diff([float(line) for line in times.read_text().split()])[RAY_WARM:]))
+
+    def here(made: Job, times: Path) -> None:
+        with closing(Clock(times)) as clock:
+            fit_here(made, clock)
+
+    session = tempfile.mkdtemp(prefix="vg", dir="/tmp")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=200 * 2**20,
+             logging_level="ERROR", log_to_driver=False, _temp_dir=session)  # fmt: skip
+    try:
+        ways = {
+            "process": lambda: take(here),
+            "ray": lambda: take(lambda made, times: fit_on_ray(made, open_recorder=partial(Clock, times))),
+        }
+        return interleave(ways, rounds=RAY_ROUNDS)
+    finally:
+        ray.shutdown()
+        shutil.rmtree(session, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """One worker's run: from its start, or its last good checkpoint, to the averaged weights in `final`."""
 
 import logging
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from vidgen_core.chance import Chance
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 from vidgen_core.interfaces import Codec, Learner, Space
-from vidgen_core.training import checkpoints, loop
+from vidgen_core.training import loop
+from vidgen_core.training.checkpoints import Checkpoints
 from vidgen_core.training.disk import disk_errors
 from vidgen_core.training.held_out import held_out
 from vidgen_core.training.job import Job
@@ -24,6 +26,9 @@ from vidgen_core.training.order import Order, Stream, ahead
 from vidgen_core.training.place import Place
 from vidgen_core.training.samples import Samples
 from vidgen_core.training.speed import meter_of
+from vidgen_core.training.stopping import STOPPED_EXIT, Stop
+from vidgen_core.training.store import store_at
+from vidgen_core.training.units import lay_out
 
 __all__ = ["Fitted", "finished", "fit"]
 
@@ -59,18 +64,22 @@ class Fitted(Frozen):
     notes: tuple[str, ...]
 
 
-def fit(job: Job, *, place: Place, recorder: Recorder | None = None, progress: Progress | None = None) -> Fitted:
-    """Train until `job.settings.steps`, going on from the last good checkpoint in `job.work_dir`.
+def fit(
+    job: Job, *, place: Place, recorder: Recorder | None = None, progress: Progress | None = None,
+    watch: Callable[[loop.Step], None] | None = None,
+) -> Fitted:  # fmt: skip
+    """Train until `job.settings.steps`, going on from the last good checkpoint in `job.checkpoints`.
 
     Args:
         job: The run.
         place: Which worker this is; the first one writes.
         recorder: Takes the logged rows besides `history.jsonl`; whoever opened it closes it.
         progress: Told at most twice a second; by default `progress.json` in the work folder.
+        watch: Called on this worker after each step, before anything is saved.
 
     Raises:
-        VidgenError: The data does not fit the learner, the folder belongs to another run, the disk is full, or the
-            loss stopped being finite.
+        VidgenError: The data does not fit the learner, the folder belongs to another run, the disk is full, the loss
+            stopped being finite, or the run was asked to stop by SIGTERM.
 
     """
     began = time.monotonic()
@@ -82,38 +91,94 @@ def fit(job: Job, *, place: Place, recorder: Recorder | None = None, progress: P
     if (fitted := finished(job, digest)) is not None:
         return fitted
 
-    with disk_errors(job.work_dir):
-        state = loop.State(learner.to(place.device), settings)
-        kept, notes = _resume(job, digest, state, place)
-        resumed_from = state.step
-        stream, steps = Stream(train, settings, place, chance), range(state.step, settings.steps)
+    with (
+        disk_errors(job.work_dir),
+        closing(Checkpoints(store_at(job.checkpoints), place, job=digest, keep=settings.keep)) as kept,
+        closing(Checkpoints(store_at(job.averages), place, job=digest, keep=settings.steps)) as snapshots,
+    ):
+        # Asked before weights are split, which would hide how large they are.
         meter = meter_of(job, learner, train.batch([0], [0]), place)
-        with (
-            closing(
-                Journal(job, place, meter, recorder=recorder, progress=progress, kept=kept, step=state.step)
-            ) as journal,
-            closing(ahead(stream.pieces, steps, threads=settings.loader_threads)) as batches,
-        ):
-            for step in loop.run(state, batches, chance=chance, settings=settings, place=place):
-                last = step.number == settings.steps
-                journal.step(step)
-                if last or step.number % settings.log_every == 0:
-                    journal.row(step, state.skipped)
-                if last or step.number % settings.held_out_every == 0:
-                    journal.measured(step, held_out(state, held, chance=chance, settings=settings, place=place))
-                if place.first and (last or step.number % settings.checkpoint_every == 0):
-                    parts = {**state.state_dict(), "journal": journal.keep()}
-                    checkpoints.save(_checkpoints(job), step.number, parts, job=digest, keep=settings.keep)
+        state = loop.State(lay_out(learner.to(place.device), settings, place), settings)
+        journaled, notes = _resume(state, kept, place)
+        told = {"job": digest, "resumed_from": state.step, "samples": len(train)}
+        with closing(
+            Journal(job, place, meter, recorder=recorder, progress=progress, kept=journaled, step=state.step)
+        ) as journal:
+            _Run(job, place, chance, state, kept, snapshots, journal, watch).learn(train, held)
+        kept.wait()
+        told |= {
+            "steps": state.step, "skipped": state.skipped, "seconds": time.monotonic() - began,
+            "held_out": journal.held_out, "notes": [*notes, *([] if held else [_NONE_HELD_OUT])],
+        }  # fmt: skip
+        averaged = state.averaged_weights()
         if place.first:
-            told = {
-                "job": digest, "steps": state.step, "skipped": state.skipped, "resumed_from": resumed_from,
-                "seconds": time.monotonic() - began, "samples": len(train), "held_out": journal.held_out,
-                "notes": [*notes, *([] if held else [_NONE_HELD_OUT])],
-            }  # fmt: skip
-            _write_final(job, state, train, told)
+            _write_final(job, averaged, train, told, device=place.device)
     # Nobody returns before the result is there.
     place.gather("finished")
     return Fitted(**weights.read_card(job.final_dir)["fitted"], weights=weights.digest(job.final_dir))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The steps of a run, and what is done between them."""
+
+    job: Job
+    place: Place
+    chance: Chance
+    state: loop.State
+    kept: Checkpoints
+    snapshots: Checkpoints
+    journal: Journal
+    watch: Callable[[loop.Step], None] | None
+
+    def learn(self, train: Samples, held: Samples) -> None:
+        """Take the steps that are left."""
+        settings, place = self.job.settings, self.place
+        stream, steps = Stream(train, settings, place, self.chance), range(self.state.step, settings.steps)
+        with (
+            Stop(self.job.work_dir, looks=place.first) as stop,
+            closing(ahead(stream.pieces, steps, threads=settings.loader_threads)) as batches,
+        ):
+            for step in loop.run(
+                self.state, batches, chance=self.chance, settings=settings, place=place, stop=stop
+            ):  # fmt: skip
+                self.between(step, held)
+                if step.stop and step.number < settings.steps:
+                    self.kept.wait()
+                    raise VidgenError(
+                        f"Training was asked to stop; step {step.number} is saved",
+                        move="The same command goes on from there",
+                        exit_code=STOPPED_EXIT,
+                    )
+
+    def between(self, step: loop.Step, held: Samples) -> None:
+        """Log, measure and save what is due after a step."""
+        settings, number = self.job.settings, step.number
+        last = number == settings.steps
+        if self.watch is not None:
+            self.watch(step)
+        self.journal.step(step)
+        if last or number % settings.log_every == 0:
+            self.journal.row(step, self.state.skipped)
+        measured: dict[str, float] = {}
+        if last or number % settings.held_out_every == 0:
+            measured = held_out(self.state, held, chance=self.chance, settings=settings, place=self.place)
+            self.journal.measured(step, measured)
+        if settings.ema_lengths and (last or number % settings.ema_snapshot_every == 0):
+            steps = {name: training.steps for name, training in self.state.players.items()}
+            told = {"steps": steps, "lengths": settings.ema_lengths}
+            self.snapshots.save(number, self.state.tracked(), told)
+        protected = settings.protect_every > 0 and number % settings.protect_every == 0
+        if last or step.stop or protected or number % settings.checkpoint_every == 0:
+            self.save(measured.get("loss", math.nan), f"every-{settings.protect_every}-{number}" if protected else None)
+
+    def save(self, objective: float, protected: str | None) -> None:
+        """Keep the state of now, and the value of its held-out objective where there is one."""
+        facts = {"counters": self.state.counters(), "journal": self.journal.keep()}
+        value = objective if math.isfinite(objective) else None
+        # A run that goes on from here takes no snapshot of an earlier step again.
+        self.snapshots.wait()
+        self.kept.save(self.state.step, self.state.tensors(), facts, objective=value, protected=protected)
 
 
 def finished(job: Job, digest: str | None = None) -> Fitted | None:
@@ -155,30 +220,17 @@ def _check_space(space: Space, samples: Samples, *, any_shape: bool, all_there: 
         )
 
 
-def _checkpoints(job: Job) -> Path:
-    return job.work_dir / "checkpoints"
-
-
-def _resume(job: Job, digest: str, state: loop.State, place: Place) -> tuple[dict[str, Any] | None, list[str]]:
+def _resume(state: loop.State, kept: Checkpoints, place: Place) -> tuple[dict[str, Any] | None, list[str]]:
     """Put the newest good checkpoint into the state; returns the journal's part of it, and notes for the user."""
-    found = checkpoints.latest(_checkpoints(job))
-    if len(set(place.gather(found.step))) > 1:
-        raise VidgenError(
-            "The workers of this run see different checkpoints",
-            got=str(job.work_dir),
-            move="Put the home on a disk that all machines share",
-        )
-    if found.job is not None:
-        _check_same(job, found.job, digest)
+    found = kept.restore(state.tensors())
     notes = [f"Checkpoint {name} was damaged ({why}) and was passed over" for name, why in found.damaged.items()]
     if place.first:
         for note in notes:
             _log.warning("%s; the run goes on from step %d", note, found.step)
-        checkpoints.clean(_checkpoints(job), found.damaged)
-    if found.parts is None:
+    if found.facts is None:
         return None, notes
-    state.load_state_dict(found.parts)
-    return found.parts["journal"], notes
+    state.count_from(found.facts["counters"])
+    return found.facts["journal"], notes
 
 
 def _check_same(job: Job, found: str, digest: str | None) -> None:
@@ -189,14 +241,18 @@ def _check_same(job: Job, found: str, digest: str | None) -> None:
         )
 
 
-def _write_final(job: Job, state: loop.State, train: Samples, told: Mapping[str, Any]) -> None:
+def _write_final(
+    job: Job, averaged: Mapping[str, Tensor], train: Samples, told: Mapping[str, Any], *, device: str
+) -> None:
     space = None if job.space is None else job.space.model_dump(mode="json")
     card = {"kind": job.kind, "name": job.name, "config": job.config, "space": space, "fitted": dict(told)}
-    with state.averaged() as learner, torch.no_grad():
-        learner.eval()
+    learner = job.build()
+    learner.load_state_dict(averaged)
+    learner.to(device).eval()
+    with torch.no_grad():
         if isinstance(learner, Codec):
             learner.measure(_latents(learner, train))
-        weights.save(job.final_dir, learner.state_dict(), card)
+    weights.save(job.final_dir, learner.state_dict(), card)
 
 
 def _latents(codec: Codec, train: Samples) -> Tensor:

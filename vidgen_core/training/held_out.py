@@ -26,12 +26,17 @@ def held_out(
     own: dict[int, dict[str, list[float]]] = {}
     with state.averaged() as learner, torch.no_grad():
         learner.eval()
-        for positions, numbers in in_pieces(samples, first, size)[place.rank :: place.world]:
+        pieces = in_pieces(samples, first, size)
+        # Where weights are split, the others need a worker that nothing is left for: it repeats the first piece.
+        for start in range(0, len(pieces), place.world):
+            mine = start + place.rank
+            positions, numbers = pieces[mine] if mine < len(pieces) else pieces[0]
             batch = samples.batch(numbers, positions).to(place.device)
             place.seed(chance.generator("torch", positions.start))
             with precision(settings, place):
                 values = learner.held_out(batch, chance)
-            own[positions.start] = {name: value.double().tolist() for name, value in values.items()}
+            if mine < len(pieces):
+                own[positions.start] = {name: value.double().tolist() for name, value in values.items()}
         learner.train()
     parts = sorted((start, values) for part in place.gather(own) for start, values in part.items())
     names = parts[0][1] if parts else {}

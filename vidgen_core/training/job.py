@@ -78,6 +78,20 @@ class Job(Frozen):
         """Where the averaged weights are once the run is done."""
         return self.work_dir / "final"
 
+    @property
+    def checkpoints(self) -> str:
+        """Folder or address of the run's checkpoints."""
+        return self._kept("checkpoints")
+
+    @property
+    def averages(self) -> str:
+        """Folder or address of the run's snapshots of power-function averages."""
+        return self._kept("averages")
+
+    def _kept(self, name: str) -> str:
+        outside = self.settings.checkpoint_uri.rstrip("/")
+        return f"{outside}/{self.work_dir.name}/{name}" if outside else str(self.work_dir / name)
+
     def build(self) -> Learner:
         """The learner with its initial weights, which are a function of the seed.
 

@@ -33,6 +33,9 @@ class Recorder(Protocol):
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Take one row."""
 
+    def flush(self) -> None:
+        """Write what is held back; a checkpoint comes after it, so that a run that goes on from there lacks no row."""
+
     def close(self) -> None:
         """Write what is still held back."""
 
@@ -140,9 +143,11 @@ class Journal:
             self._log(step.number, {f"held_out/{name}": value for name, value in self.held_out.items()})
 
     def keep(self) -> dict[str, Any]:
-        """What a checkpoint keeps; every row so far is on the disk before it."""
+        """What a checkpoint keeps; every row so far is on the disk, and with the recorder, before it."""
         if self._speaks:
             self._history.sync()
+            if self._recorder is not None:
+                self._recorder.flush()
         return {"sums": self._sums, "held_out": self.held_out}
 
     def close(self) -> None:

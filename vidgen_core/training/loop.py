@@ -6,20 +6,24 @@ ordinary `if`s.
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vidgen_core.chance import Chance
 from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import Batch, Learner
+from vidgen_core.training import split
 from vidgen_core.training.place import Place
 from vidgen_core.training.players import Training, Turn
 from vidgen_core.training.schedule import rate
 from vidgen_core.training.settings import TrainSettings
+from vidgen_core.training.units import plain_name
 from vidgen_core.training.updates import ratios, remember
 
 __all__ = ["State", "Step", "precision", "run"]
@@ -35,6 +39,7 @@ class Step:
         rate: The learning rate.
         wait_s: Seconds that the loop waited for samples.
         updates: Length of each player's update over that of its weights; of steps that are logged, otherwise {}.
+        pieces: What this worker learned from.
 
     """
 
@@ -43,6 +48,12 @@ class Step:
     rate: float
     wait_s: float
     updates: Mapping[str, float]
+    pieces: Sequence[Batch] = ()
+
+    @property
+    def stop(self) -> bool:
+        """Whether a worker was asked to stop; all workers learn of it at the same step."""
+        return any(turn.stop for turn in self.turns)
 
 
 class State:
@@ -60,24 +71,55 @@ class State:
         owned = [id(value) for training in self.players.values() for value in training.weights.values()]
         if sorted(owned) != sorted(id(value) for value in learner.parameters() if value.requires_grad):
             raise ValueError("the players of a learner must own each trainable parameter exactly once")
+        self._is_split = any(training.is_split for training in self.players.values())
         saved = learner.state_dict().keys()
         self._buffers = [b for name, b in learner.named_buffers() if name in saved and b.is_floating_point()]
         self.step = self.skipped = self.skipped_in_row = 0
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps; tensors are the live ones, not copies."""
-        players = {name: training.state_dict() for name, training in self.players.items()}
-        counters = {"step": self.step, "skipped": self.skipped, "skipped_in_row": self.skipped_in_row}
-        return {"learner": self.learner.state_dict(), "players": players, "counters": counters}
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps, by name: live tensors, of which a worker may hold a part."""
+        learner = {f"learner/{name}": tensor for name, tensor in self.learner.state_dict().items()}
+        players = {
+            f"players/{player}/{name}": tensor
+            for player, training in self.players.items()
+            for name, tensor in training.tensors().items()
+        }
+        return {**learner, **players}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self.learner.load_state_dict(state["learner"])
-        for name, training in self.players.items():
-            training.load_state_dict(state["players"][name])
-        counters = state["counters"]
+    def counters(self) -> dict[str, Any]:
+        """What a checkpoint keeps besides tensors."""
+        players = {name: training.steps for name, training in self.players.items()}
+        return {"step": self.step, "skipped": self.skipped, "skipped_in_row": self.skipped_in_row, "players": players}
+
+    def count_from(self, counters: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint's counters."""
         self.step, self.skipped = counters["step"], counters["skipped"]
         self.skipped_in_row = counters["skipped_in_row"]
+        for name, training in self.players.items():
+            training.steps = counters["players"][name]
+
+    def learn(self, player: str, loss: Tensor) -> None:
+        """Add one piece's gradient to a player's weights, and to no other's."""
+        # Where weights are split, their gradients pass by functions that must all run; others forget what they got.
+        self.players[player].learn(loss, alone=not self._is_split)
+        if self._is_split:
+            for name, training in self.players.items():
+                if name != player:
+                    training.forget()
+
+    def tracked(self) -> dict[str, Tensor]:
+        """The power-function averages, named LENGTH/PLAYER/WEIGHT by the learner's names of weights: live tensors."""
+        names = {id(value): plain_name(name) for name, value in self.learner.named_parameters()}
+        return {
+            f"{length}/{player}/{names[id(training.weights[weight])]}": value
+            for player, training in self.players.items()
+            for (length, weight), value in training.tracked().items()
+        }
+
+    def averaged_weights(self) -> dict[str, Tensor]:
+        """The learner's whole state with averaged weights, on the CPU; every worker must ask."""
+        with self.averaged() as learner:
+            return {name: split.whole(value).cpu().clone() for name, value in learner.state_dict().items()}
 
     @contextmanager
     def averaged(self) -> Iterator[Learner]:
@@ -114,9 +156,20 @@ class State:
 
 
 def run(
-    state: State, batches: Iterable[Sequence[Batch]], *, chance: Chance, settings: TrainSettings, place: Place
-) -> Iterator[Step]:
-    """Learn from each item of `batches`, this worker's pieces of one step; yields after the step is taken."""
+    state: State, batches: Iterable[Sequence[Batch]], *, chance: Chance, settings: TrainSettings, place: Place,
+    stop: Callable[[], bool] = bool,
+) -> Iterator[Step]:  # fmt: skip
+    """Learn from each item of `batches`, this worker's pieces of one step; yields after the step is taken.
+
+    Args:
+        state: What learns.
+        batches: What from.
+        chance: Where draws come from.
+        settings: How.
+        place: Which worker this is.
+        stop: Whether this worker was asked to stop; the steps that follow say so on all workers.
+
+    """
     batches = iter(batches)
     state.learner.train()
     while True:
@@ -127,11 +180,12 @@ def run(
             return
         step_rate = rate(settings, state.step)
         pieces = [piece.to(place.device) for piece in pieces]
+        take = partial(Training.turn, rate=step_rate, place=place, stop=stop())
         before = remember(state.players) if (state.step + 1) % settings.log_every == 0 else {}
-        turns = list(_turns(state, pieces, step_rate, chance=chance, settings=settings, place=place))
+        turns = list(_turns(state, pieces, take, chance=chance, settings=settings, place=place))
         state.share_buffers(place)
         state.count(turns, settings)
-        yield Step(state.step, turns, step_rate, wait_s, ratios(before, state.players))
+        yield Step(state.step, turns, step_rate, wait_s, ratios(before, state.players, place), pieces)
 
 
 def precision(settings: TrainSettings, place: Place) -> torch.autocast:
@@ -141,8 +195,9 @@ def precision(settings: TrainSettings, place: Place) -> torch.autocast:
 
 
 def _turns(
-    state: State, pieces: Sequence[Batch], rate: float, *, chance: Chance, settings: TrainSettings, place: Place
-) -> Iterator[Turn]:
+    state: State, pieces: Sequence[Batch], take: Callable[[Training], Turn], *, chance: Chance,
+    settings: TrainSettings, place: Place,
+) -> Iterator[Turn]:  # fmt: skip
     """Play the learner's turns with all pieces side by side: each player steps once a turn, on all of them."""
     games = [state.learner.losses(piece, chance) for piece in pieces]
     for number in itertools.count():
@@ -154,13 +209,13 @@ def _turns(
             with precision(settings, place):
                 name, loss = next(game, _OVER)
             if name is not None:
-                state.players[name].learn(loss)
+                state.learn(name, loss)
             names.add(name)
         if names == {None}:
             return
         if len(names) > 1:
             raise ValueError(f"every piece of a batch must take the same turns, not {names}")
-        yield state.players[names.pop()].turn(rate, place)
+        yield take(state.players[names.pop()])
 
 
 _OVER: tuple[Any, Any] = (None, None)

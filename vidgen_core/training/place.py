@@ -6,7 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-__all__ = ["Place"]
+__all__ = ["PEER_WAIT_S", "Place"]
+
+# A worker that a peer has not answered for so long gives up.
+PEER_WAIT_S = 600
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,13 @@ class Place:
         if torch.device(self.device).type == "cuda":
             torch.cuda.manual_seed(source.initial_seed())
 
-    def sum_(self, tensor: Tensor) -> None:
-        """Replace a tensor by its sum over all workers. Exact for two workers: a sum of two has one order."""
+    def sum_(self, tensor: Tensor, group: distributed.ProcessGroup | None = None) -> None:
+        """Replace a tensor by its sum over all workers, or those of a group.
+
+        Exact for two workers: a sum of two has one order.
+        """
         if self.world > 1:
-            distributed.all_reduce(tensor)
+            distributed.all_reduce(tensor, group=group)
 
     def take_first_(self, tensors: list[Tensor]) -> None:
         """Replace tensors by those of the first worker."""

@@ -8,7 +8,6 @@ with any number of workers that divides the pieces the run goes the same way, on
 another run, which is why Ray's own elasticity is not used.
 """
 
-import json
 import logging
 import shutil
 import signal
@@ -22,17 +21,18 @@ import ray
 import ray.train
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
-from torch import distributed
 
 from vidgen_core.errors import VidgenError
+from vidgen_core.training import mistakes, stopping
+from vidgen_core.training.checkpoints import published
 from vidgen_core.training.fit import Fitted, finished, fit
 from vidgen_core.training.job import Job
 from vidgen_core.training.journal import Recorder
-from vidgen_core.training.place import Place
+from vidgen_core.training.place import PEER_WAIT_S, Place
+from vidgen_core.training.store import store_at
 
 __all__ = ["fit_on_ray"]
 
-_PEER_WAIT_S = 600
 _LOOK_AGAIN_S = 1.0
 _log = logging.getLogger(__name__)
 
@@ -56,17 +56,18 @@ def fit_on_ray(
     if job.final_dir.exists():
         return fit(job, place=Place())  # which takes the result as it is, and needs no workers for that
     ray_dir = job.work_dir / "ray"
-    _error_file(job).unlink(missing_ok=True)
+    mistakes.forget(job)
     interrupt = signal.getsignal(signal.SIGINT)
     try:
-        _run(job, open_recorder, ray_dir, restarts, patience_s)
+        with stopping.asking_by_file(job.work_dir):
+            _run(job, open_recorder, ray_dir, restarts, patience_s)
     except SystemExit:
         # The trainer's own answer to Ctrl-C is to exit with 0, as if the work were done.
         raise KeyboardInterrupt from None
     finally:
         signal.signal(signal.SIGINT, interrupt)
         shutil.rmtree(ray_dir, ignore_errors=True)
-    if (told := _told(job)) is not None:
+    if (told := mistakes.told(job)) is not None:
         raise told
     fitted = finished(job)
     if fitted is None:
@@ -87,10 +88,10 @@ def _run(
             _trainer(job, open_recorder, ray_dir, workers).fit()
             return
         except TrainingFailedError as error:
-            newest = max((place.name for place in job.work_dir.glob("checkpoints/step-*")), default="")
+            newest = max(published(store_at(job.checkpoints)), default="")
             reached, left, lost = newest, (restarts if newest > reached else left) - 1, True
-            if _told(job) is not None or left < 0:
-                raise _told(job) or _summary(job, error) from None
+            if (mistake := mistakes.told(job)) is not None or left < 0:
+                raise mistake or _summary(job, error) from None
             _log.warning("The group of %d workers was lost; it goes on from %s", workers, newest or "the start")
 
 
@@ -100,7 +101,7 @@ def _trainer(job: Job, open_recorder: Callable[[], Recorder] | None, ray_dir: Pa
     return TorchTrainer(
         _work,
         train_loop_config={"job": job, "open_recorder": open_recorder},
-        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo", timeout_s=_PEER_WAIT_S),
+        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo", timeout_s=PEER_WAIT_S),
         scaling_config=ScalingConfig(
             num_workers=workers, use_gpu=on_gpu, resources_per_worker={"CPU": settings.threads_per_worker}
         ),
@@ -120,22 +121,13 @@ def _work(config: dict[str, Any]) -> None:
     job, open_recorder = config["job"], config["open_recorder"]
     context = ray.train.get_context()
     place = Place(context.get_world_rank(), context.get_world_size(), str(get_device()))
-    try:
+    with mistakes.told_by_file(job, place):
         recorder = open_recorder() if open_recorder is not None and place.first else None
         try:
             fit(job, place=place, recorder=recorder)
         finally:
             if recorder is not None:
                 recorder.close()
-    except VidgenError as error:
-        # A mistake of the user's is no reason to start again, so Ray must not see it: tell the driver by a file, and
-        # leave the group, which ends the waiting of the others.
-        _tell(job, place, error)
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
-    except RuntimeError:
-        if _told(job) is None:
-            raise
 
 
 def _workers(job: Job, patience_s: float, *, fewer: bool) -> int:
@@ -165,22 +157,6 @@ def _room(job: Job) -> int:
     wanted = {"CPU": settings.threads_per_worker} | ({"GPU": 1} if settings.device == "cuda" else {})
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return sum(int(min(node.get(name, 0.0) // count for name, count in wanted.items())) for node in nodes)
-
-
-def _error_file(job: Job) -> Path:
-    return job.work_dir / "error.json"
-
-
-def _tell(job: Job, place: Place, error: VidgenError) -> None:
-    told = {"what": error.what, "got": error.got, "allowed": error.allowed, "move": error.move}
-    staged = job.work_dir / f".error-{place.rank}.json"
-    staged.write_text(json.dumps(told, default=str))
-    staged.replace(_error_file(job))
-
-
-def _told(job: Job) -> VidgenError | None:
-    file = _error_file(job)
-    return VidgenError(**json.loads(file.read_text())) if file.exists() else None
 
 
 def _summary(job: Job, error: TrainingFailedError) -> VidgenError:

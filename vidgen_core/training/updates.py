@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from vidgen_core.training.place import Place
 from vidgen_core.training.players import Training
 
 __all__ = ["Before", "ratios", "remember"]
@@ -16,17 +17,16 @@ Before = dict[str, list[Tensor]]
 
 
 def remember(players: Mapping[str, Training]) -> Before:
-    """Copies of all weights; they hold as much memory as the weights do until the step is over."""
-    return {name: [value.detach().clone() for value in one.weights.values()] for name, one in players.items()}
+    """Copies of this worker's weights; they hold as much memory as the weights do until the step is over."""
+    return {name: [part.clone() for part in one.parts()] for name, one in players.items()}
 
 
 @torch.no_grad()
-def ratios(before: Before, players: Mapping[str, Training]) -> dict[str, float]:
-    """Player -> length of what was added since, over the length of the weights before it."""
+def ratios(before: Before, players: Mapping[str, Training], place: Place) -> dict[str, float]:
+    """Player -> length of what was added since, over the length of the weights before it; all workers must ask."""
     found = {}
     for name, old in before.items():
-        lengths = torch._foreach_norm(old)
-        torch._foreach_sub_(old, list(players[name].weights.values()))
-        moved, held = (torch.stack(list(some)).norm() for some in (torch._foreach_norm(old), lengths))
-        found[name] = (moved / held.clamp_min(1e-12)).item()
+        held = players[name].length(old, place)
+        torch._foreach_sub_(old, players[name].parts())
+        found[name] = (players[name].length(old, place) / held.clamp_min(1e-12)).item()
     return found

@@ -18,6 +18,7 @@ from vidgen_core.training.job import Data, Job
 from vidgen_core.training.journal import History
 from vidgen_core.training.place import Place
 from vidgen_core.training.speed import CLOCKED
+from vidgen_core.training.store import store_at
 
 ALONE = Place()
 
@@ -36,6 +37,9 @@ class StoppingRecorder:
         if step >= self.step:
             raise StoppedError
 
+    def flush(self):
+        pass
+
     def close(self):
         pass
 
@@ -43,6 +47,11 @@ class StoppingRecorder:
 def rows(job):
     found = History.read(job.work_dir / "history.jsonl")
     return [{name: value for name, value in row.items() if not name.startswith(CLOCKED)} for row in found]
+
+
+def latest_step(job):
+    there = checkpoints.published(store_at(job.checkpoints))
+    return int(there[-1].removeprefix("step-")) if there else 0
 
 
 def interrupted(job, step):
@@ -125,10 +134,9 @@ def test_the_result_holds_the_averaged_weights_and_what_is_needed_to_build_them(
     assert (card["kind"], card["name"], card["config"]) == ("families", "toy", {"hidden": 5})
     assert card["space"] == job.space.model_dump(mode="json")
     job.build().load_state_dict(state)
-    last = checkpoints.latest(job.work_dir / "checkpoints").parts
-    average = last["players"]["toy"]["average"]
-    assert all(torch.equal(state[name], value) for name, value in average.items())
-    assert not all(torch.equal(last["learner"][name], value) for name, value in average.items())
+    last, _ = checkpoints.read(store_at(job.checkpoints), "step-00000012")
+    assert all(torch.equal(value, last[f"players/toy/average/{name}"]) for name, value in state.items())
+    assert not all(torch.equal(value, last[f"learner/{name}"]) for name, value in state.items())
     assert fitted.samples == 21
     assert fitted.held_out["loss"] > 0
 
@@ -137,8 +145,7 @@ def test_a_damaged_checkpoint_costs_steps_but_not_exactness_and_is_said(data, ca
     expected = fit(cases.job(data, tmp_path / "unbroken"), place=ALONE)
     job = cases.job(data, tmp_path / "work")
     interrupted(job, 9)
-    file = job.work_dir / "checkpoints" / "step-00000008" / "players.pt"
-    os.truncate(file, 1000)
+    os.truncate(job.work_dir / "checkpoints" / "step-00000008" / "rank-00000.bin", 1000)
     resumed = fit(job, place=ALONE)
     assert resumed.resumed_from == 4
     assert resumed.weights == expected.weights
@@ -150,7 +157,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_starts_again(data, cases, tmp_p
     expected = fit(cases.job(data, tmp_path / "unbroken"), place=ALONE)
     job = cases.job(data, tmp_path / "work", keep=1)
     interrupted(job, 9)
-    for file in (job.work_dir / "checkpoints").rglob("learner.pt"):
+    for file in (job.work_dir / "checkpoints").rglob("*.bin"):
         file.unlink()
     resumed = fit(job, place=ALONE)
     assert (resumed.resumed_from, resumed.weights) == (0, expected.weights)
@@ -180,15 +187,79 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_last_good_checkpoint(data, cas
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "Free some space" in str(raised.value)
-    assert checkpoints.latest(job.work_dir / "checkpoints").step == 4
+    assert latest_step(job) == 4
     assert fit(job, place=ALONE).weights == expected.weights
+
+
+class HoldingRecorder:
+    """Holds rows back, as one that sends them in batches does; what it holds dies with its process."""
+
+    def __init__(self, there):
+        self.there, self.held = there, []
+
+    def log(self, step, values):
+        self.held.append(step)
+
+    def flush(self):
+        self.there += self.held
+        self.held = []
+
+    def close(self):
+        raise AssertionError("whoever opened the recorder closes it")
+
+
+@pytest.mark.parametrize("step", range(1, 13))
+def test_no_row_is_lost_wherever_a_run_is_broken(data, cases, tmp_path, step):
+    def die(done):
+        if done.number == step:
+            raise StoppedError
+
+    job, there = cases.job(data, tmp_path / "work", log_every=1), []
+    with pytest.raises(StoppedError):
+        fit(job, place=ALONE, recorder=HoldingRecorder(there), watch=die)
+    fit(job, place=ALONE, recorder=HoldingRecorder(there))
+    assert set(there) == set(range(1, 13))
+
+
+class AskingRecorder(StoppingRecorder):
+    """Asks the run to stop, as an operator would, when the row of a step is logged."""
+
+    def log(self, step, values):
+        if step == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_run_that_is_asked_to_stop_saves_its_next_step_and_goes_on_bit_for_bit(data, cases, tmp_path):
+    expected = fit(cases.job(data, tmp_path / "unbroken"), place=ALONE)
+    job, handler = cases.job(data, tmp_path / "work", checkpoint_every=1000), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(VidgenError, match="step 7 is saved") as raised:
+        fit(job, place=ALONE, recorder=AskingRecorder(6))
+    assert raised.value.exit_code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert latest_step(job) == 7
+    resumed = fit(job, place=ALONE)
+    assert (resumed.resumed_from, resumed.weights) == (7, expected.weights)
+
+
+def test_the_best_checkpoint_and_protected_ones_stay_and_an_address_holds_them(data, cases, tmp_path):
+    address = (tmp_path / "elsewhere").as_uri()
+    changes = {"checkpoint_every": 2, "held_out_every": 2, "keep": 1, "protect_every": 4, "checkpoint_uri": address}
+    job = cases.job(data, tmp_path / "work", **changes)
+    fit(job, place=ALONE)
+    measured = {row["step"]: row["held_out/loss"] for row in rows(job) if "held_out/loss" in row}
+    store = store_at(f"{address}/work/checkpoints")
+    pointers = checkpoints.pointers(store)
+    assert pointers["best"]["checkpoint"] == checkpoints.name_of(min(measured, key=measured.get))
+    assert {"step-00000004", "step-00000008", "step-00000012"} <= set(checkpoints.published(store))
+    assert set(checkpoints.published(store)) == {pointer["checkpoint"] for pointer in pointers.values()}
+    assert not (job.work_dir / "checkpoints").exists()
 
 
 def test_a_loss_that_stays_infinite_ends_the_run_with_a_sentence(data, cases, tmp_path):
     job = cases.job(data, tmp_path / "work", config={"nan_start": 12, "nan_stop": 1000}, nonfinite_limit=4)
     with pytest.raises(VidgenError, match="not finite 4 steps in a row"):
         fit(job, place=ALONE)
-    assert checkpoints.latest(job.work_dir / "checkpoints").step == 4
+    assert latest_step(job) == 4
 
 
 def test_skipped_steps_are_counted_in_the_result_and_in_the_rows(data, cases, tmp_path):
@@ -262,13 +333,17 @@ def test_a_codec_ends_with_statistics_that_normalize_its_latents(tmp_path, cases
     assert torch.allclose(latents.std((0, 2, 3, 4)), torch.ones(latents.shape[1]), atol=1e-2)
 
 
+def half_written(folder):
+    return any(not (place / "manifest.json").exists() for place in folder.glob("step-*"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 2])
 def test_a_run_that_is_killed_again_and_again_equals_an_unbroken_one(data, cases, tmp_path, world):
     changes = {"workers": 2, "steps": 60, "checkpoint_every": 1, "config": {"hidden": 64}}
     expected = fit(cases.job(data, tmp_path / "unbroken", **changes), place=ALONE)
     job = cases.job(data, tmp_path / "broken", **changes)
-    staging = job.work_dir / "checkpoints" / ".staging"
+    folder = job.work_dir / "checkpoints"
     resumed_at = []
     for wait_for_saving in (True, False, True, False, True):
         workers = cases.start(job, world=world)
@@ -276,12 +351,12 @@ def test_a_run_that_is_killed_again_and_again_equals_an_unbroken_one(data, cases
         deadline = time.monotonic() + 60
         while len(rows(job)) <= reached + 3 and time.monotonic() < deadline:
             time.sleep(0.01)
-        while wait_for_saving and not staging.exists() and time.monotonic() < deadline:
+        while wait_for_saving and not half_written(folder) and time.monotonic() < deadline:
             time.sleep(0.0001)
         for worker in workers:
             os.kill(worker.pid, signal.SIGKILL)
             worker.communicate()
-        resumed_at.append(checkpoints.latest(job.work_dir / "checkpoints").step)
+        resumed_at.append(latest_step(job))
     cases.finish(job, world=world)
     assert resumed_at == sorted(resumed_at)
     assert 0 < resumed_at[-1] < 60

@@ -11,6 +11,7 @@ from vidgen_core import weights
 from vidgen_core.training import checkpoints, following
 from vidgen_core.training.fit import fit
 from vidgen_core.training.place import Place
+from vidgen_core.training.store import store_at
 
 ALONE = Place()
 
@@ -59,11 +60,11 @@ def test_it_sees_checkpoints_while_the_run_goes_on_and_the_run_does_not_notice(d
 def test_a_damaged_checkpoint_is_passed_over(data, cases, tmp_path):
     job = cases.job(data, tmp_path / "work")
     fit(job, place=ALONE)
-    (job.work_dir / "checkpoints" / "step-00000012" / "learner.pt").write_bytes(b"nothing")
+    (job.work_dir / "checkpoints" / "step-00000012" / "rank-00000.bin").write_bytes(b"nothing")
     seen = []
     following.follow(job, lambda _, step: seen.append(step))
     assert seen == [8]
-    assert checkpoints.latest(job.work_dir / "checkpoints").step == 8
+    assert checkpoints.newest(store_at(job.checkpoints), after=8) is None
 
 
 @pytest.mark.ray

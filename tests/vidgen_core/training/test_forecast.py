@@ -33,12 +33,8 @@ def test_what_a_learner_and_its_optimizers_hold_is_what_the_plan_says(optimizer)
     for training in state.players.values():
         training.learn(sum(weight.square().sum() for weight in training.weights.values()))
         training.turn(1e-3, Place())
-    held = state.state_dict()["players"].values()
-    moments = sum(
-        value.numel()
-        for one in held for kept in one["optimizers"] for entry in kept["state"].values()
-        for value in entry.values() if torch.is_tensor(value) and value.ndim
-    )  # fmt: skip
+    kept = (tensors for one in state.players.values() for tensors in one.tensors().items())
+    moments = sum(value.numel() for name, value in kept if value.ndim and not name.startswith("average/"))
     memory = plan(optimizer=optimizer).on[0].memory
     count = sum(value.numel() for value in state.learner.parameters())
     assert memory.moments == 4 * moments

@@ -23,6 +23,9 @@ class Rows:
     def log(self, step, values):
         self.rows.append((step, dict(values)))
 
+    def flush(self):
+        pass
+
     def close(self):
         raise AssertionError("whoever opened the recorder closes it")
 

@@ -33,16 +33,7 @@ class Run:
 
     def everything(self):
         """All that a step may change, flat."""
-        flat, todo = [], [self.state.state_dict()["learner"], self.state.state_dict()["players"]]
-        while todo:
-            item = todo.pop()
-            if isinstance(item, dict):
-                todo += [item[key] for key in sorted(item, key=str)]
-            elif isinstance(item, list | tuple):
-                todo += item
-            elif isinstance(item, torch.Tensor):
-                flat.append(item.detach().clone())
-        return flat
+        return [tensor.detach().clone() for tensor in self.state.tensors().values()]
 
 
 def same(one, other):

@@ -88,6 +88,9 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(ray_session, make):
             def log(self, step, values):
                 pass
 
+            def flush(self):
+                pass
+
             def close(self):
                 pass
 

@@ -81,10 +81,10 @@ def test_an_update_is_what_the_step_added_over_what_was_there(data, cases, tmp_p
     with torch.no_grad():
         for weight in state.learner.parameters():
             weight.add_(torch.randn_like(weight))
-    for player, ratio in ratios(before, state.players).items():
+    for player, ratio in ratios(before, state.players, HERE).items():
         new = torch.cat([value.detach().flatten() for value in state.players[player].weights.values()])
         assert ratio == pytest.approx(((new - old[player]).norm() / old[player].norm()).item(), rel=1e-5)
-    assert ratios(remember(state.players), state.players) == dict.fromkeys(state.players, 0.0)
+    assert ratios(remember(state.players), state.players, HERE) == dict.fromkeys(state.players, 0.0)
 
 
 def test_processors_and_memory_are_those_of_this_process():

@@ -1,0 +1,40 @@
+"""`vidgen average`: the generator with an average of its weights whose length is chosen after training."""
+
+from pathlib import Path
+
+from flows.home import Home
+from flows.spec import last_spec
+from flows.stages.train import job_of
+from vidgen_core import weights
+from vidgen_core.applications import generator
+from vidgen_core.training.power_averages import reconstruct
+from vidgen_core.training.store import store_at
+
+__all__ = ["write_average"]
+
+
+def write_average(home: Home, length: float, out: Path) -> str:
+    """Write the generator of the latest training in a home, with another average, to a new folder.
+
+    Raises:
+        VidgenError: Nothing was trained there, the run kept no snapshots, or no average has this length.
+
+    """
+    spec = last_spec(home, "train")
+    model_dir = Path(spec.result("train").facts["model_dir"])
+    job = job_of(spec)
+    made = reconstruct(store_at(job.averages), length)
+    # What no player owns, such as running statistics, is that of the end of the run.
+    state, card = weights.load(job.final_dir)
+    family_dir = out.with_name(f".{out.name}.family")
+    weights.save(family_dir, {**state, **made.weights}, {**card, "ema_length": length})
+    told = generator.Card.model_validate_json((model_dir / "generator.json").read_text())
+    told = told.model_copy(update={"facts": {**told.facts, "ema_length": length}})
+    try:
+        digest = generator.assemble(out, told, family_dir=family_dir, codec_dir=model_dir / "codec")
+    finally:
+        weights.remove(family_dir)
+    return (
+        f"{out}: average of relative length {length:g}, from {made.parts} snapshots; its profile is off by "
+        f"{made.error:.2%}; digest {digest}"
+    )

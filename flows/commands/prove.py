@@ -1,0 +1,41 @@
+"""`vidgen train --prove-resume`: kill the training, go on, and compare with a run that nobody killed."""
+
+import tempfile
+from pathlib import Path
+
+from flows.commands.text import aligned
+from flows.spec import Spec
+from flows.stages.train import job_of
+from vidgen_core.training.prove import Proof, prove
+
+__all__ = ["prove_resume"]
+
+
+def prove_resume(spec: Spec, *, as_json: bool) -> tuple[str, bool]:
+    """What was found, as text or JSON, and whether the proof holds. The run itself is not touched.
+
+    Raises:
+        VidgenError: There are no latents to learn from, or a worker failed.
+
+    """
+    spec.home.training_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".proof-", dir=spec.home.training_dir) as folder:
+        proof = prove(job_of(spec), Path(folder))
+    text = proof.model_dump_json(indent=1) if as_json else _told(proof)
+    return text, proof.passed
+
+
+def _told(proof: Proof) -> str:
+    rows: list[tuple[str | int, ...]] = [
+        ("workers", "resumed from", "samples", "losses", "weights", "loss error", "weight error", "")
+    ]
+    for case in proof.cases:
+        before, after = case.workers
+        bits = ["equal" if equal else "differ" for equal in (case.losses_equal, case.weights_equal)]
+        samples = "equal" if case.samples_equal else "differ"
+        errors = f"{case.loss_error:.1e}", f"{case.weight_error:.1e}"
+        passed = "pass" if case.passed else "FAIL"
+        rows.append((f"{before} -> {after}", case.resumed_from, samples, *bits, *errors, passed))
+    head = f"{proof.steps} steps, workers killed after step {proof.killed_at}; unbroken weights {proof.digest[:12]}"
+    verdict = "pass: this run resumes" if proof.passed else "FAIL: this run does not resume"
+    return "\n".join([head, aligned(rows), *proof.notes, verdict])
