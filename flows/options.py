@@ -1,11 +1,11 @@
-"""Options that several commands have."""
+"""Options that several commands share, and what they are when nothing is said."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "Changes", "HomeDir", "Ray", "Recipe", "TablesAt", "Videos"]
+__all__ = ["HOME", "RECIPE", "VIDEOS", "AsJson", "Changes", "HomeDir", "Ray", "Recipe", "TablesAt", "Videos"]
 
 Recipe = Annotated[str, typer.Option("--recipe", help="file.function, see `vidgen recipes`")]
 Videos = Annotated[str, typer.Option("--videos", help="Folder of videos, or a place such as s3://bucket/videos")]
@@ -14,3 +14,5 @@ HomeDir = Annotated[Path, typer.Option("--home", help="Where everything is kept"
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: data.select.min_motion=0.2")]
 Ray = Annotated[str, typer.Option("--ray", help="HOST:PORT of the Ray cluster to work on, see docs/cluster.md")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
+
+HOME, VIDEOS, RECIPE = Path(".vidgen"), ".vidgen/videos", "shapes.demo"

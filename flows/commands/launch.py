@@ -1,16 +1,21 @@
 """What `vidgen run` and its stages are asked, checked before anything is started."""
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
+
+from rich.console import Console
 
 from data_prep.fetching import check_videos
 from data_prep.storage import place_of
 from flows.cluster import check_address
 from flows.home import Home
 from flows.recipes.recipe import load
+from flows.show import table
 from flows.spec import Spec
+from flows.stopping import stop
 
-__all__ = ["spec_of"]
+__all__ = ["run_spec", "spec_of"]
 
 
 def spec_of(  # noqa: PLR0913 - the options of a command
@@ -33,3 +38,16 @@ def spec_of(  # noqa: PLR0913 - the options of a command
     place = place_of(videos)
     where = str(place.resolve()) if isinstance(place, Path) else place.uri
     return Spec(stage=stage or "prepare", recipe=chosen, videos=where, home_dir=home.root, ray=ray, jobs=jobs)
+
+
+def run_spec(spec: Spec, home: Home, stage: str) -> None:
+    """Run one stage, or all of them for "", under a Prefect server of our own, and show what was done."""
+    from flows.embedded import prefect_server
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    with home.lock(), prefect_server(home):
+        from flows.pipeline import STAGE_FLOWS, pipeline
+
+        results = [STAGE_FLOWS[stage](spec)] if stage else pipeline(spec)
+    Console(highlight=False).print(table(results))

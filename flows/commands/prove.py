@@ -1,7 +1,6 @@
 """`vidgen train --prove-resume`: kill the training, go on, and compare with a run that nobody killed."""
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from flows.commands.text import aligned
@@ -12,8 +11,8 @@ from vidgen_core.training.prove import Proof, prove
 __all__ = ["prove_resume"]
 
 
-def prove_resume(spec: Spec, *, say: Callable[[str], None], as_json: bool) -> int:
-    """Say what was found, as text or JSON; 0 where the proof holds and 1 where not. The run itself is not touched.
+def prove_resume(spec: Spec, *, as_json: bool) -> tuple[str, bool]:
+    """What was found, as text or JSON, and whether the proof holds. The run itself is not touched.
 
     Raises:
         VidgenError: There are no latents to learn from, or a worker failed.
@@ -22,8 +21,8 @@ def prove_resume(spec: Spec, *, say: Callable[[str], None], as_json: bool) -> in
     spec.home.training_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".proof-", dir=spec.home.training_dir) as folder:
         proof = prove(job_of(spec), Path(folder))
-    say(proof.model_dump_json(indent=1) if as_json else _told(proof))
-    return 0 if proof.passed else 1
+    text = proof.model_dump_json(indent=1) if as_json else _told(proof)
+    return text, proof.passed
 
 
 def _told(proof: Proof) -> str:

@@ -1,12 +1,13 @@
-"""Rows as text: a table for people, comma-separated values and JSON for programs."""
+"""What commands print: text, and rows as a table for people, comma-separated values or JSON for programs."""
 
 import csv
 import io
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["FORMATS", "aligned", "rows_as"]
+__all__ = ["FORMATS", "aligned", "rows_as", "say"]
 
 FORMATS = ("table", "csv", "json")
 _WIDEST = 72
@@ -37,6 +38,11 @@ def aligned(rows: Sequence[Sequence[Any]]) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def say(text: str) -> None:
+    """Print a text as it is: not wrapped, not colored."""
+    sys.stdout.write(f"{text}\n")
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A step of the engine against a bare loop, of Ray against a plain process, of our networks against diffusers.
+"""A step of the training engine against a bare PyTorch loop, Ray against a process, our networks against diffusers'.
 
 `python -m tests.bench.bench_train`; each module adds its own keys to .bench/train.json: `bench_loader` the loader's.
 """

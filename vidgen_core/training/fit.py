@@ -96,6 +96,7 @@ def fit(
         closing(Checkpoints(store_at(job.checkpoints), place, job=digest, keep=settings.keep)) as kept,
         closing(Checkpoints(store_at(job.averages), place, job=digest, keep=settings.steps)) as snapshots,
     ):
+        # Asked before weights are split, which would hide how large they are.
         meter = meter_of(job, learner, train.batch([0], [0]), place)
         state = loop.State(lay_out(learner.to(place.device), settings, place), settings)
         journaled, notes = _resume(state, kept, place)

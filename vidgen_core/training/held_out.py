@@ -27,15 +27,15 @@ def held_out(
     with state.averaged() as learner, torch.no_grad():
         learner.eval()
         pieces = in_pieces(samples, first, size)
+        # Where weights are split, the others need a worker that nothing is left for: it repeats the first piece.
         for start in range(0, len(pieces), place.world):
-            number = start + place.rank
-            # A worker that nothing is left for measures anything: where weights are split, the others need it.
-            positions, numbers = pieces[number if number < len(pieces) else 0]
+            mine = start + place.rank
+            positions, numbers = pieces[mine] if mine < len(pieces) else pieces[0]
             batch = samples.batch(numbers, positions).to(place.device)
             place.seed(chance.generator("torch", positions.start))
             with precision(settings, place):
                 values = learner.held_out(batch, chance)
-            if number < len(pieces):
+            if mine < len(pieces):
                 own[positions.start] = {name: value.double().tolist() for name, value in values.items()}
         learner.train()
     parts = sorted((start, values) for part in place.gather(own) for start, values in part.items())

@@ -38,7 +38,7 @@ def fit_as_asked(job: Job, *, open_recorder: Callable[[], Recorder] | None = Non
     Args:
         job: The run.
         open_recorder: Opens what takes the logged rows.
-        patience_s: How long to wait for Ray's nodes.
+        patience_s: How long Ray may wait for nodes; see `fit_on_ray`.
 
     Raises:
         VidgenError: As `fit` raises it; or the launcher cannot start so many workers.

@@ -90,8 +90,8 @@ def _run(
         except TrainingFailedError as error:
             newest = max(published(store_at(job.checkpoints)), default="")
             reached, left, lost = newest, (restarts if newest > reached else left) - 1, True
-            if mistakes.told(job) is not None or left < 0:
-                raise mistakes.told(job) or _summary(job, error) from None
+            if (mistake := mistakes.told(job)) is not None or left < 0:
+                raise mistake or _summary(job, error) from None
             _log.warning("The group of %d workers was lost; it goes on from %s", workers, newest or "the start")
 
 

@@ -63,11 +63,11 @@ class TrainSettings(Frozen):
         launcher: What starts the workers: Ray, torchrun on this machine, or nothing, for one worker in the process.
         workers: Processes that train together.
         threads_per_worker: CPU threads of each.
+        loader_threads: Threads of each worker that read ahead; where clips are decoded while training, several pay.
         shard_workers: Workers that share one copy of the weights, gradients and moments of a network's blocks (FSDP2);
             1 is a copy on each worker, `workers` one copy in all, and between them copies side by side (HSDP).
         recompute: Keep only the inputs of blocks for the backward pass and compute the rest again.
         compile: Compile blocks with torch.compile; the first step of each shape takes long.
-        loader_threads: Threads of each worker that read ahead; where clips are decoded while training, several pay.
         checkpoint_every: Steps between checkpoints; the last step has one too.
         checkpoint_uri: Folder or object store, such as s3://bucket/folder, in which each run has a folder for its
             checkpoints; empty is the run's own folder.
@@ -103,10 +103,10 @@ class TrainSettings(Frozen):
     launcher: Literal["ray", "torchrun", "process"] = "ray"
     workers: int = Field(1, gt=0)
     threads_per_worker: int = Field(1, gt=0)
+    loader_threads: int = Field(1, gt=0)
     shard_workers: int = Field(1, gt=0)
     recompute: bool = False
     compile: bool = False
-    loader_threads: int = Field(1, gt=0)
     checkpoint_every: int = Field(200, gt=0)
     checkpoint_uri: str = ""
     keep: int = Field(2, gt=0)

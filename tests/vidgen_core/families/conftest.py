@@ -75,6 +75,7 @@ def _subject(kind: str, name: str) -> Subject | None:
     codec = config.tiny().build()
     if not isinstance(codec, Learner):
         return None
+    codec = config.tiny().build()
     side = 4 * codec.space_stride
     return Subject(lambda: config.tiny().build(), (3, 1 + 2 * codec.time_stride, side, side), codec.reads_text)
 

@@ -1,5 +1,7 @@
 """Laws of what a learner is laid out as: recomputed, compiled, in half precision, or split; it learns the same."""
 
+from typing import get_type_hints
+
 import pytest
 import torch
 from torch import distributed
@@ -7,7 +9,7 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from vidgen_core import discovery
 from vidgen_core.chance import Chance
-from vidgen_core.interfaces import Batch, Space, Text
+from vidgen_core.interfaces import Batch, Learner, Space, Text
 from vidgen_core.training import loop
 from vidgen_core.training.place import Place
 from vidgen_core.training.settings import TrainSettings
@@ -17,7 +19,7 @@ SPACE = Space(channels=4, frames=3, height=8, width=8, text_dim=16)
 LEARNERS = [("families", name) for name in discovery.names("vidgen_core.families")] + [
     ("codecs", name)
     for name in discovery.names("vidgen_core.codecs")
-    if any(getattr(one, "trainable", False) for one in vars(discovery.load("vidgen_core.codecs", name)).values())
+    if issubclass(get_type_hints(discovery.load("vidgen_core.codecs", name).Config.build)["return"], Learner)
 ]
 STEPS = 3
 
