@@ -33,7 +33,7 @@ from data_prep.units import FAILURES, Unit, Workshop, key_of_try, made_of, tries
 from vidgen_core import digests
 from vidgen_core.clip import parse_rate
 
-__all__ = ["AUDIO", "Sound", "from_flac", "keep_audio", "sounds", "to_flac"]
+__all__ = ["AUDIO", "Sound", "keep_audio", "sounds", "to_flac"]
 
 AUDIO = "audio"
 _VERSION = 1
@@ -188,14 +188,6 @@ def to_flac(sound: Sound) -> bytes:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return out.getvalue()
-
-
-def from_flac(data: bytes) -> Sound:
-    """What `to_flac` was given."""
-    with av.open(io.BytesIO(data), "r") as container:
-        stream = container.streams.audio[0]
-        parts = [frame.to_ndarray().reshape(-1, stream.channels).T for frame in container.decode(stream)]
-        return Sound(np.concatenate(parts, axis=1).astype(np.int16), stream.rate)
 
 
 @costs_itself

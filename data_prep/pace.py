@@ -1,7 +1,6 @@
 """How often results are committed: seldom enough that committing stays a small share of the work.
 
-A commit reads the table's log, which takes longer the more units there are: at a hundred thousand a second, where it is
-milliseconds at first.
+A commit reads the table's log: milliseconds at first, and longer the more units there are.
 """
 
 import time

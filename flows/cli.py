@@ -177,6 +177,7 @@ def sample(  # noqa: PLR0913 - an option each
     seed: int = 0,
     steps: Annotated[int | None, typer.Option(min=1, max=1000)] = None,
     guidance: float | None = None,
+    negative: Annotated[str | None, typer.Option(help="What to lead away from")] = None,
     condition: Annotated[
         list[str] | None,
         typer.Option("--condition", help="A score to ask for: motion=80% (a rank), motion=1.5, motion=null"),
@@ -186,7 +187,7 @@ def sample(  # noqa: PLR0913 - an option each
     from flows.home import Home
     from flows.sampling import draw
 
-    changes = {"steps": steps, "guidance": guidance}
+    changes = {"steps": steps, "guidance": guidance, "negative": negative}
     draw(Home.open(home), model, prompt, out, seed=seed, changes=changes, conditions=condition or [])
     _out.print(f"{out}")
 

@@ -51,6 +51,8 @@ def draw(
             "Videos cannot be written there", got=str(out), allowed="an .mp4 file in a folder that exists"
         )
     generator = Generator.load(fetch(home.mlflow_uri, model, home.cache_dir))
+    if changes.get("guidance") is not None and not generator.family.has_guidance:
+        raise VidgenError("This model cannot be guided", got=f"family {generator.card.family}", move="Drop --guidance")
     own = generator.card.sampling
     wanted = {name: value for name, value in changes.items() if value is not None}
     sampling = own.model_copy(update={**wanted, "conditions": _conditions(own, conditions)})

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["cosine", "linear", "scaled_linear", "shifted", "zero_terminal"]
+__all__ = ["cosine", "linear", "scaled_linear", "zero_terminal"]
 
 
 def linear(levels: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
@@ -23,12 +23,6 @@ def cosine(levels: int = 1000, offset: float = 0.008, largest: float = 0.999) ->
     places = (torch.arange(levels + 1, dtype=torch.float64) / levels + offset) / (1 + offset)
     kept = torch.cos(places * math.pi / 2) ** 2
     return (1 - kept[1:] / kept[:-1]).clamp_max(largest)
-
-
-def shifted(betas: Tensor, factor: float) -> Tensor:
-    """The schedule whose signal-to-noise ratio is that of `betas` over `factor` at every level."""
-    kept = torch.cumprod(1 - betas, 0)
-    return _of_kept(kept / (factor + (1 - factor) * kept))
 
 
 def zero_terminal(betas: Tensor) -> Tensor:

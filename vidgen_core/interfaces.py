@@ -4,7 +4,7 @@ A learner knows nothing of devices, ranks, files, Ray or MLflow; it holds networ
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
@@ -270,16 +270,6 @@ class TextEncoder(ABC):
     @abstractmethod
     def encode(self, captions: Sequence[str]) -> Text:
         """Encoded captions, [len(captions), tokens, dim] float32."""
-
-
-def own_parameters(modules: Iterable[nn.Module]) -> dict[str, nn.Parameter]:
-    """The trainable parameters of some modules, named by the module's place and their own path."""
-    return {
-        f"{place}.{name}": parameter
-        for place, module in enumerate(modules)
-        for name, parameter in module.named_parameters()
-        if parameter.requires_grad
-    }
 
 
 def to_unit(clips: Clips) -> Video:

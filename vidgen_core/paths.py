@@ -4,13 +4,10 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from vidgen_core import betas
 
 __all__ = [
     "Path",
@@ -176,12 +173,6 @@ class VariancePreserving(Path):
     def __init__(self, schedule: Tensor) -> None:
         kept = torch.cumprod(1 - schedule.double(), 0).sqrt()
         self._alphas = torch.cat([kept.new_ones(1), kept])
-
-    @classmethod
-    def named(cls, name: str) -> "VariancePreserving":
-        """The path of `betas.linear`, `betas.scaled_linear`, `betas.cosine` ... with 1000 levels."""
-        schedule: Callable[[], Tensor] = getattr(betas, name)
-        return cls(schedule())
 
     @property
     def levels(self) -> int:

@@ -40,6 +40,7 @@ class Sampling(Frozen):
         steps: Solver steps.
         guidance: Scale of classifier-free guidance; 1 is none.
         guiding: Its variant.
+        negative: What guidance leads away from; "" is the empty prompt.
         conditions: Scores to ask for, by name: a number in the score's own unit, or "80%" for the value that 80 % of
             the clips learned from do not exceed. What is left out is as it comes.
 
@@ -49,4 +50,5 @@ class Sampling(Frozen):
     steps: int = Field(16, gt=0)
     guidance: float = 2.0
     guiding: Guidance = Guidance()
+    negative: str = ""
     conditions: dict[str, float | Annotated[str, Field(pattern=r"^\d{1,2}(\.\d+)?%$|^100%$")]] = {}

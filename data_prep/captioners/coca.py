@@ -15,6 +15,7 @@ from torch import Tensor
 
 from data_prep.captioners._contract import Asked, CaptionerSettings, Pictures, Said
 from vidgen_core import digests
+from vidgen_core.encoders._open_clip import load_open_clip, open_clip_models
 from vidgen_core.errors import VidgenError, did_you_mean
 
 __all__ = ["FRAMES", "PROMPT", "REMOTE", "Coca", "check", "digest", "open_captioner"]
@@ -64,35 +65,20 @@ def open_captioner(settings: CaptionerSettings) -> "Coca":
         VidgenError: open_clip is not installed, has no such model, or cannot read these weights.
 
     """
-    try:
-        import open_clip
-    except ImportError as error:
-        move = "Install it with: pip install 'vidgen[captions]'"
-        raise VidgenError("The captioner coca needs open_clip", move=move) from error
-    name = _model_name(settings, [known for known in open_clip.list_models() if known.startswith("coca")])
-    # A name with a schema brings its weights, and open_clip then ignores the second argument.
-    own = None if ":" in name else settings.weights
-    try:
-        model, transform = open_clip.create_model_from_pretrained(name, own)
-        tokenizer = open_clip.get_tokenizer(name)
-    except Exception as error:
-        raise VidgenError(
-            f"These weights cannot be read as a {name}: {str(error).splitlines()[0][:200]}",
-            got=settings.weights,
-            allowed="a checkpoint file of that model, a folder as on the hub, or one of open_clip.list_pretrained()",
-            move=_MOVE,
-        ) from error
-    if not isinstance(model, open_clip.CoCa):
+    name = _model_name(settings)
+    # A name with a schema brings its weights.
+    opened = load_open_clip(name, "" if ":" in name else settings.weights)
+    if type(opened.model).__name__ != "CoCa":
         raise VidgenError("These weights are no CoCa", got=settings.weights, move=_MOVE)
-    return Coca(model.eval(), transform, tokenizer, name, settings.tokens or _TOKENS)
+    return Coca(opened.model, opened.transform, opened.tokenizer, name, settings.tokens or _TOKENS)
 
 
-def _model_name(settings: CaptionerSettings, known: list[str]) -> str:
+def _model_name(settings: CaptionerSettings) -> str:
     if settings.weights.startswith(_HUB):
         return settings.weights
     if Path(settings.weights).is_dir():
         return f"local-dir:{settings.weights}"
-    name = settings.model or _MODEL
+    name, known = settings.model or _MODEL, open_clip_models("coca")
     if name not in known:
         raise VidgenError(
             f"open_clip has no CoCa model {name!r}", allowed=", ".join(known), move=did_you_mean(name, known)

@@ -1,5 +1,6 @@
 """Laws of kept sound: right to the sample, whatever containers do to time, and its setting touches nothing else."""
 
+import io
 from fractions import Fraction
 
 import av
@@ -8,7 +9,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from data_prep.audio import AUDIO, Sound, from_flac, sounds, to_flac
+from data_prep.audio import AUDIO, Sound, sounds, to_flac
 from data_prep.decode import open_source
 from data_prep.export import export_clip
 from data_prep.plan import plan
@@ -23,6 +24,13 @@ ALL = Select(**dict.fromkeys(rule.name for rule in RULES), need_caption=False)
 SETTINGS = DataSettings(select=ALL, audio="keep")
 CLICKS_S = (0.75, 1.5, 2.25, 2.875)
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+
+
+def from_flac(data):
+    with av.open(io.BytesIO(data), "r") as container:
+        stream = container.streams.audio[0]
+        parts = [frame.to_ndarray().reshape(-1, stream.channels).T for frame in container.decode(stream)]
+        return Sound(np.concatenate(parts, axis=1).astype(np.int16), stream.rate)
 
 
 def film(file, *, sound_from_s=0.0, seconds=4, **options):

@@ -75,14 +75,6 @@ def test_a_zero_terminal_schedule_leaves_nothing_and_keeps_the_first_level():
     assert before[0].item() == pytest.approx(0.99915, abs=1e-5)
 
 
-def test_a_shifted_schedule_divides_the_signal_to_noise_ratio():
-    ratios = [
-        kept / (1 - kept)
-        for kept in (torch.cumprod(1 - b, 0) for b in (betas.linear(), betas.shifted(betas.linear(), 3.0)))
-    ]
-    assert torch.allclose(ratios[0], 3 * ratios[1])
-
-
 @pytest.mark.parametrize("name", ["linear", "scaled_linear", "cosine"])
 def test_schedules_and_their_rescaling_equal_those_of_diffusers(name):
     diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")

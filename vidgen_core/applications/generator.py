@@ -117,12 +117,16 @@ class Generator:
         """Videos uint8 [N, T, H, W, 3], one a prompt; video i is a function of the weights, its prompt, seed and i.
 
         Raises:
-            VidgenError: A prompt is empty or too long, or the model knows no such condition.
+            VidgenError: A prompt is empty or too long, or the model knows no such condition, or no negative prompts.
 
         """
-        for prompt in prompts:
-            check_prompt(prompt)
         chosen = sampling or self.card.sampling
+        for prompt in [*prompts, *([chosen.negative] if chosen.negative else [])]:
+            check_prompt(prompt)
+        if chosen.negative and not self.family.has_denoiser:
+            raise VidgenError(
+                "This model cannot be led away from a prompt", got=f"family {self.card.family}", move="Drop --negative"
+            )
         scalars = {name: _value(self.card.space, name, told) for name, told in chosen.conditions.items()}
         made = []
         with torch.inference_mode():
@@ -136,6 +140,7 @@ class Generator:
                     sampler=chosen.sampler,
                     guidance=chosen.guidance,
                     guiding=chosen.guiding,
+                    negative=self.encoder.encode([chosen.negative] * len(part)) if chosen.negative else None,
                     scalars={name: torch.full((len(part),), value) for name, value in scalars.items()},
                 )
                 latents = self.family.generate(ask, Chance(seed).within("generate"))

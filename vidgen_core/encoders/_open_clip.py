@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from vidgen_core.errors import VidgenError, did_you_mean
 
-__all__ = ["OpenClip", "load_open_clip"]
+__all__ = ["OpenClip", "load_open_clip", "open_clip_models"]
 
 # Models that open_clip knows by address and not by name; they bring their weights.
 _ADDRESSES = ("hf-hub:", "local-dir:")
@@ -20,6 +20,16 @@ class OpenClip(NamedTuple):
     end: int | None
 
 
+def open_clip_models(kind: str) -> list[str]:
+    """Names of open_clip's models that begin so.
+
+    Raises:
+        VidgenError: open_clip is not installed.
+
+    """
+    return [name for name in _library().list_models() if name.startswith(kind)]
+
+
 @lru_cache(maxsize=4)
 def load_open_clip(model: str, weights: str) -> OpenClip:
     """Open a checkpoint file, or a tag that open_clip knows and downloads; once in a process.
@@ -32,11 +42,7 @@ def load_open_clip(model: str, weights: str) -> OpenClip:
         VidgenError: open_clip is not installed, has no such model, or cannot read these weights.
 
     """
-    try:
-        import open_clip
-    except ImportError as error:
-        move = "Install it with: pip install 'vidgen[text]'"
-        raise VidgenError("A CLIP model needs open_clip", move=move) from error
+    open_clip = _library()
     known, by_address = open_clip.list_models(), model.startswith(_ADDRESSES)
     if model not in known and not by_address:
         raise VidgenError(f"open_clip has no model {model!r}", move=did_you_mean(model, known))
@@ -56,3 +62,12 @@ def load_open_clip(model: str, weights: str) -> OpenClip:
         ) from error
     end = tokenizer.eot_token_id if isinstance(tokenizer, open_clip.SimpleTokenizer) else None
     return OpenClip(opened.eval().requires_grad_(False), transform, tokenizer, end)
+
+
+def _library() -> Any:
+    try:
+        import open_clip
+    except ImportError as error:
+        move = "Install it with: pip install open_clip_torch"
+        raise VidgenError("A CLIP model needs open_clip", move=move) from error
+    return open_clip

@@ -9,6 +9,7 @@ along, and the chunks' results are those of the whole video, one after the other
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Protocol, cast
 
@@ -58,12 +59,12 @@ def sequence_flops(layers: Iterable[nn.Module], size: Size) -> Flops:
     return total
 
 
-class _InTime(nn.Module):
+class _InTime(nn.Module, ABC):
     """A layer whose result at a frame depends on frames before it."""
 
+    @abstractmethod
     def forward(self, x: Features, past: Past | None = None) -> Features:
         """A whole video, or the next chunk of the one that `past` knows."""
-        raise NotImplementedError
 
 
 class Chain(nn.Sequential, _InTime):

@@ -1,9 +1,53 @@
 """Space-time patches: an exactly invertible rearrangement of a video into tokens."""
 
+import math
+
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["patchify", "unpatchify"]
+from vidgen_core.errors import VidgenError
+from vidgen_core.interfaces import Frozen, Space
+
+__all__ = ["Patched", "patchify", "unpatchify"]
+
+
+class Patched(Frozen):
+    """Sizes of a network that works on patches.
+
+    Args:
+        patch_frames, patch_px: Extent of one patch in the frames and pixels that the network sees.
+
+    """
+
+    patch_frames: int = 1
+    patch_px: int = 2
+
+    @property
+    def patch(self) -> tuple[int, int, int]:
+        """(frames, height, width) of one patch."""
+        return (self.patch_frames, self.patch_px, self.patch_px)
+
+    def grid(self, space: Space) -> tuple[int, int, int]:
+        """How many patches lie along (frames, height, width) of a sample.
+
+        Raises:
+            VidgenError: They do not fill it.
+
+        """
+        sizes = space.shape[1:]
+        if any(size % extent for size, extent in zip(sizes, self.patch, strict=True)):
+            raise VidgenError(
+                "The network's patches do not fill a sample",
+                got=f"patches of {self.patch} for (frames, height, width) {sizes}",
+                allowed="patches that divide each of them",
+                move="Change the network's patch_frames or patch_px, or the clips' size",
+            )
+        frames, height, width = (size // extent for size, extent in zip(sizes, self.patch, strict=True))
+        return frames, height, width
+
+    def places(self, shape: tuple[int, int, int, int]) -> int:
+        """Patches of one sample (channels, frames, height, width)."""
+        return math.prod(shape[1:]) // math.prod(self.patch)
 
 
 def patchify(

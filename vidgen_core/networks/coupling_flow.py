@@ -6,36 +6,29 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
-from vidgen_core.interfaces import Frozen, Space, Text
+from vidgen_core.interfaces import Space, Text
 from vidgen_core.layers.couplings import AffineCoupling, ChannelMix, ChannelScale
 from vidgen_core.layers.flops import Flops
-from vidgen_core.layers.patches import patchify, unpatchify
+from vidgen_core.layers.patches import Patched, patchify, unpatchify
 from vidgen_core.shapes import Latents, PerSample
 
 __all__ = ["Config", "CouplingFlow"]
 
 
-class Config(Frozen):
+class Config(Patched):
     """Sizes of the flow.
 
     Args:
         kind: Names this network among those of the family.
         steps: Steps of scaling, mixing and coupling.
         hidden: Channels inside a coupling.
-        patch_frames, patch_px: Extent of what is folded into channels.
+        patch_frames, patch_px: See `Patched`.
 
     """
 
     kind: Literal["coupling"] = "coupling"
     steps: int = 8
     hidden: int = 96
-    patch_frames: int = 1
-    patch_px: int = 2
-
-    @property
-    def patch(self) -> tuple[int, int, int]:
-        """(frames, height, width) that are folded into channels."""
-        return (self.patch_frames, self.patch_px, self.patch_px)
 
     def build(self, space: Space) -> "CouplingFlow":
         """The network for samples and text of one space."""
@@ -69,6 +62,7 @@ class CouplingFlow(nn.Module):
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
         self.config = config
+        config.grid(space)
         channels = space.channels * math.prod(config.patch)
         self.steps = nn.ModuleList(FlowStep(channels, config.hidden, space.text_dim) for _ in range(config.steps))
 
@@ -98,7 +92,7 @@ class CouplingFlow(nn.Module):
 
     def tokens(self, shape: tuple[int, int, int, int]) -> int:
         """Places of one sample, once patches are folded."""
-        return math.prod(shape[1:]) // math.prod(self.config.patch)
+        return self.config.places(shape)
 
     def _folded(self, video: Latents) -> Latents:
         return patchify(video, self.config.patch).permute(0, 4, 1, 2, 3)

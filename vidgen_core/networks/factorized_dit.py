@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidgen_core.interfaces import Frozen, Space, Text
+from vidgen_core.interfaces import Space, Text
 from vidgen_core.layers.attention import CrossAttention, SelfAttention
 from vidgen_core.layers.embeddings import TimeEmbedding, sinusoids, space_time_positions
 from vidgen_core.layers.flops import Flops, product
-from vidgen_core.layers.patches import patchify, unpatchify
+from vidgen_core.layers.patches import Patched, patchify, unpatchify
 from vidgen_core.layers.scalars import ScalarEmbedding
 from vidgen_core.layers.stem import ConvHead, ConvStem
 from vidgen_core.layers.zeroed import zeroed
@@ -27,7 +27,7 @@ from vidgen_core.shapes import Latents, Times
 __all__ = ["Config", "FactorizedDiT"]
 
 
-class Config(Frozen):
+class Config(Patched):
     """Sizes of the transformer.
 
     Args:
@@ -35,7 +35,7 @@ class Config(Frozen):
         dim: Width of a token.
         depth: Number of pairs of blocks (one in space, one in time).
         heads: Attention heads.
-        patch_frames, patch_px: Extent of one token in latent frames and latent pixels.
+        patch_frames, patch_px: See `Patched`.
         mlp_ratio: Width of the perceptrons over `dim`.
         stem_channels: Channels of the convolutions around the transformer; 0 has none, as in the papers.
 
@@ -45,15 +45,8 @@ class Config(Frozen):
     dim: int = 160
     depth: int = 3
     heads: int = 4
-    patch_frames: int = 1
-    patch_px: int = 2
     mlp_ratio: float = 4.0
     stem_channels: int = 0
-
-    @property
-    def patch(self) -> tuple[int, int, int]:
-        """(frames, height, width) of one token."""
-        return (self.patch_frames, self.patch_px, self.patch_px)
 
     def build(self, space: Space) -> "FactorizedDiT":
         """The network for samples and text of one space."""
@@ -112,7 +105,7 @@ class FactorizedDiT(nn.Module):
         self.config, self.space = config, space
         channels = config.stem_channels or space.channels
         values = channels * math.prod(config.patch)
-        grid = (space.frames // config.patch_frames, space.height // config.patch_px, space.width // config.patch_px)
+        grid = config.grid(space)
         self.embed = nn.Linear(values, config.dim)
         self.register_buffer("positions", space_time_positions(*grid, config.dim), persistent=False)
         self.time = TimeEmbedding(config.dim)
@@ -174,7 +167,7 @@ class FactorizedDiT(nn.Module):
 
     def tokens(self, shape: tuple[int, int, int, int]) -> int:
         """Tokens of one sample (channels, frames, height, width)."""
-        return math.prod(shape[1:]) // math.prod(self.config.patch)
+        return self.config.places(shape)
 
     def _read(self, t: Tensor, text: Text | None) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """The condition of each latent frame [B, T, dim], and the words with their mask."""

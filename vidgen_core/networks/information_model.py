@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidgen_core.interfaces import Frozen, Space, Text
+from vidgen_core.interfaces import Space, Text
 from vidgen_core.layers.embeddings import space_time_positions
 from vidgen_core.layers.flops import Flops, product
-from vidgen_core.layers.patches import patchify, unpatchify
+from vidgen_core.layers.patches import Patched, patchify, unpatchify
 from vidgen_core.layers.transformer import TransformerBlock
 from vidgen_core.layers.words import Words
 from vidgen_core.shapes import Latents
@@ -26,14 +26,14 @@ _LOG_VARIANCE_RANGE = (-30.0, 20.0)
 _FIRST_LOG_VARIANCE = -4.0
 
 
-class Config(Frozen):
+class Config(Patched):
     """Sizes of encoder and decoder.
 
     Args:
         dim: Width of a token.
         encoder_depth, decoder_depth: Blocks of each.
         heads: Attention heads.
-        patch_frames, patch_px: Extent of one token.
+        patch_frames, patch_px: See `Patched`.
         codes: Number M of latent vectors.
         code_dim: Width of each.
 
@@ -43,15 +43,8 @@ class Config(Frozen):
     encoder_depth: int = 4
     decoder_depth: int = 4
     heads: int = 4
-    patch_frames: int = 1
-    patch_px: int = 2
     codes: int = 8
     code_dim: int = 16
-
-    @property
-    def patch(self) -> tuple[int, int, int]:
-        """(frames, height, width) of one token."""
-        return (self.patch_frames, self.patch_px, self.patch_px)
 
     def build(self, space: Space) -> "InformationModel":
         """The networks for samples and text of one space."""
@@ -66,11 +59,7 @@ class InformationModel(nn.Module):
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
         self.config = config
-        self.grid = (
-            space.frames // config.patch_frames,
-            space.height // config.patch_px,
-            space.width // config.patch_px,
-        )
+        self.grid = config.grid(space)
         values = space.channels * math.prod(config.patch)
         dim, heads, reads = config.dim, config.heads, space.text_dim > 0
         self.register_buffer("positions", space_time_positions(*self.grid, dim).flatten(0, 2), persistent=False)
@@ -123,7 +112,7 @@ class InformationModel(nn.Module):
 
     def tokens(self, shape: tuple[int, int, int, int]) -> int:
         """Patches of one sample (channels, frames, height, width)."""
-        return math.prod(shape[1:]) // math.prod(self.config.patch)
+        return self.config.places(shape)
 
     def _context(self, text: Text | None) -> tuple[Tensor, Tensor] | None:
         return None if self.words is None or text is None else self.words(text)

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidgen_core.interfaces import Frozen, Space, Text
+from vidgen_core.interfaces import Space, Text
 from vidgen_core.layers.attention import Past
 from vidgen_core.layers.embeddings import space_time_positions
 from vidgen_core.layers.flops import Flops, product
-from vidgen_core.layers.patches import patchify, unpatchify
+from vidgen_core.layers.patches import Patched, patchify, unpatchify
 from vidgen_core.layers.transformer import TransformerBlock
 from vidgen_core.layers.words import Words
 from vidgen_core.layers.zeroed import zeroed
@@ -29,7 +29,7 @@ _LARGEST_LOG_SCALE = 4.0
 Tokens = Float[Tensor, "batch tokens values"]
 
 
-class Config(Frozen):
+class Config(Patched):
     """Sizes of the flow.
 
     Args:
@@ -38,7 +38,7 @@ class Config(Frozen):
         blocks: Number of flow blocks; every other one goes through the patches from the last to the first.
         depth: Transformer layers a block.
         heads: Attention heads.
-        patch_frames, patch_px: Extent of one token.
+        patch_frames, patch_px: See `Patched`.
 
     """
 
@@ -47,13 +47,6 @@ class Config(Frozen):
     blocks: int = 4
     depth: int = 2
     heads: int = 4
-    patch_frames: int = 1
-    patch_px: int = 2
-
-    @property
-    def patch(self) -> tuple[int, int, int]:
-        """(frames, height, width) of one token."""
-        return (self.patch_frames, self.patch_px, self.patch_px)
 
     def build(self, space: Space) -> "TarFlow":
         """The network for samples and text of one space."""
@@ -138,11 +131,7 @@ class TarFlow(nn.Module):
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
         self.config = config
-        self.grid = (
-            space.frames // config.patch_frames,
-            space.height // config.patch_px,
-            space.width // config.patch_px,
-        )
+        self.grid = config.grid(space)
         values = space.channels * math.prod(config.patch)
         positions = space_time_positions(*self.grid, config.dim).flatten(0, 2)
         self.words = Words(space.text_dim, config.dim) if space.text_dim else None
@@ -202,7 +191,7 @@ class TarFlow(nn.Module):
 
     def tokens(self, shape: tuple[int, int, int, int]) -> int:
         """Tokens of one sample (channels, frames, height, width)."""
-        return math.prod(shape[1:]) // math.prod(self.config.patch)
+        return self.config.places(shape)
 
     def _context(self, text: Text | None) -> tuple[Tensor, Tensor] | None:
         return None if self.words is None or text is None else self.words(text)

@@ -81,6 +81,14 @@ def test_guidance_changes_the_output_where_there_is_one(family, ask):
     assert family.has_guidance != torch.allclose(plain, family.generate(ask(RED, guidance=3.0), Chance(0)))
 
 
+def test_a_negative_prompt_changes_what_is_led_away_from(family, ask, encoder):
+    if not (family.reads_text and family.has_denoiser):
+        pytest.skip("it is not led away from a prompt")
+    away = encoder.encode([BLUE])
+    plain, led = (family.generate(ask(RED, guidance=3.0, negative=text), Chance(0)) for text in (None, away))
+    assert not torch.allclose(plain, led)
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_draws_from_it(family, ask, sampler):
     if not family.has_denoiser:

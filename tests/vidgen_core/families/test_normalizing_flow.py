@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tests.vidgen_core.families.learning import learned
 from vidgen_core.chance import Chance
 from vidgen_core.encoders.hashed_words import Config as HashedWords
 from vidgen_core.families import normalizing_flow
@@ -96,13 +97,7 @@ def test_the_score_is_the_gradient_also_while_sampling():
 def test_a_gaussian_is_learned_to_its_entropy_and_patterns_better_than_by_a_diagonal_gaussian():
     torch.manual_seed(0)
     config = normalizing_flow.Config(network=tarflow.Config(dim=48, blocks=2, depth=1, heads=2), noise_std=0.1)
-    family = config.build(SPACE)
-    optimizer = torch.optim.Adam(family.parameters(), 2e-3)
-    for step in range(250):
-        for _, loss in family.losses(stripes(64, 64 * step), Chance(0)):
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    family = learned(config.build(SPACE), lambda step: stripes(64, 64 * step), 250)
     batch = stripes(256, 1_000_000)
     with torch.no_grad():
         ours = family.held_out(batch, Chance(1))["loss"].mean().item()

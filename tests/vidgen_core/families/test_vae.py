@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tests.vidgen_core.families.learning import learned
 from vidgen_core.chance import Chance
 from vidgen_core.encoders.hashed_words import Config as HashedWords
 from vidgen_core.families import vae
@@ -34,13 +35,7 @@ def squares(count, start=0):
 def trained():
     torch.manual_seed(0)
     family = vae.Config(network=SMALL, warmup_samples=10_000).build(SPACE)
-    optimizer = torch.optim.Adam(family.parameters(), 2e-3)
-    for step in range(450):
-        for _, loss in family.losses(squares(32, 32 * step), Chance(0)):
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return family.eval()
+    return learned(family, lambda step: squares(32, 32 * step), 450).eval()
 
 
 @torch.no_grad()

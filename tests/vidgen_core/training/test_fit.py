@@ -247,7 +247,7 @@ def test_the_best_checkpoint_and_protected_ones_stay_and_an_address_holds_them(d
     job = cases.job(data, tmp_path / "work", **changes)
     fit(job, place=ALONE)
     measured = {row["step"]: row["held_out/loss"] for row in rows(job) if "held_out/loss" in row}
-    store = store_at(f"{address}/work/checkpoints")
+    store = store_at(f"{address}/{job.work_dir.name}/checkpoints")
     pointers = checkpoints.pointers(store)
     assert pointers["best"]["checkpoint"] == checkpoints.name_of(min(measured, key=measured.get))
     assert {"step-00000004", "step-00000008", "step-00000012"} <= set(checkpoints.published(store))
