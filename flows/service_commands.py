@@ -41,3 +41,30 @@ def doctor(
     say(told(findings, as_json=as_json))
     if any(one.state is State.BAD for one in findings):
         raise typer.Exit(1)
+
+
+@service_app.command()
+def serve(  # noqa: PLR0913 - the options of a command
+    recipe: Recipe = RECIPE,
+    videos: Videos = VIDEOS,
+    home: HomeDir = HOME,
+    changes: Changes = None,
+    ray: Ray = "",
+    jobs: Annotated[str, typer.Option("--jobs", help="A Ray cluster's job server: http://HOST:8265")] = "",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of Prefect's page, for this machine alone")] = 4200,
+    notify: Annotated[str, typer.Option("--notify", help="A web address that is told what went wrong")] = "",
+) -> None:
+    """Run the whole line at the recipe's hours (schedule.cron), each time for what is new; until it is stopped."""
+    from flows.commands.launch import spec_of
+    from flows.serving import Served, check_notify
+    from flows.serving import serve as start
+
+    check_notify(notify)
+    spec = spec_of("", recipe, videos, home, changes or [], ray=ray, jobs=jobs)
+    schedule = spec.recipe.schedule
+    if "PREFECT_API_URL" not in os.environ:
+        say(f"Prefect's page: http://127.0.0.1:{port}")
+    say(f"{spec.recipe.name} at '{schedule.cron}' by the clock of {schedule.timezone}; stop with Ctrl-C")
+    parameters = {"recipe": recipe, "videos": spec.videos, "home": str(spec.home_dir), "changes": changes or []}
+    parameters |= {"ray": ray, "jobs": jobs}
+    start(spec.home, Served(name=spec.recipe.model, parameters=parameters, schedule=schedule, notify=notify, port=port))
