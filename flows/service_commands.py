@@ -1,6 +1,8 @@
 """The part of the `vidgen` command that looks after runs: what works here, what runs, what is scheduled."""
 
+import json
 import os
+import time
 from typing import Annotated
 
 import typer
@@ -11,6 +13,7 @@ from flows.options import HOME, RECIPE, VIDEOS, AsJson, Changes, HomeDir, Ray, R
 __all__ = ["service_app"]
 
 service_app = typer.Typer()
+_LOOK_EVERY_S = 1.0
 
 
 @service_app.command()
@@ -41,6 +44,33 @@ def doctor(
     say(told(findings, as_json=as_json))
     if any(one.state is State.BAD for one in findings):
         raise typer.Exit(1)
+
+
+@service_app.command()
+def status(
+    home: HomeDir = HOME,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it, until Ctrl-C")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What runs in a home, since when and how fast, and what ended how."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from flows.commands.status import page, statuses
+    from flows.home import Home
+
+    place = Home.open(home)
+    if as_json:
+        say(json.dumps([one.model_dump(mode="json") for one in statuses(place)], indent=1))
+        return
+    console = Console(highlight=False)
+    if not watch:
+        console.print(page(statuses(place)))
+        return
+    with Live(page(statuses(place)), console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        while True:
+            time.sleep(_LOOK_EVERY_S)
+            live.update(page(statuses(place)), refresh=True)
 
 
 @service_app.command()
