@@ -82,6 +82,7 @@ def serve(  # noqa: PLR0913 - the options of a command
     ray: Ray = "",
     jobs: Annotated[str, typer.Option("--jobs", help="A Ray cluster's job server: http://HOST:8265")] = "",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of Prefect's page, for this machine alone")] = 4200,
+    metrics: Annotated[int, typer.Option("--metrics", min=0, max=65535, help="Port for Prometheus; 0 is none")] = 0,
     notify: Annotated[str, typer.Option("--notify", help="A web address that is told what went wrong")] = "",
 ) -> None:
     """Run the whole line at the recipe's hours (schedule.cron), each time for what is new; until it is stopped."""
@@ -97,4 +98,8 @@ def serve(  # noqa: PLR0913 - the options of a command
     say(f"{spec.recipe.name} at '{schedule.cron}' by the clock of {schedule.timezone}; stop with Ctrl-C")
     parameters = {"recipe": recipe, "videos": spec.videos, "home": str(spec.home_dir), "changes": changes or []}
     parameters |= {"ray": ray, "jobs": jobs}
+    if metrics:
+        from flows.exporter import export
+
+        export(spec.home, metrics)
     start(spec.home, Served(name=spec.recipe.model, parameters=parameters, schedule=schedule, notify=notify, port=port))

@@ -33,6 +33,7 @@ class StageStatus(Frozen):
         seconds: How long it took, or has taken so far; None where it was stopped.
         where: The process and machine that work on it; "" where none does.
         progress: How far it is.
+        counts: What it counted, where it is done.
         said: The sentence it failed with, or its counts.
 
     """
@@ -45,6 +46,7 @@ class StageStatus(Frozen):
     seconds: float | None = None
     where: str = ""
     progress: Progress | None = None
+    counts: dict[str, int] = {}
     said: str = ""
 
 
@@ -69,8 +71,9 @@ def _status(spec: Spec, began: float, holder: str, now: float) -> StageStatus:
     status = StageStatus(run=spec.run_key, recipe=spec.recipe.name, stage=spec.stage, state="stopped", began=began)
     if (file := spec.result_file(spec.stage)).exists():
         result = StageResult.model_validate_json(file.read_text())
-        counts = ", ".join(f"{row.count:,} {row.name}" for row in result.rows if row.count is not None)
-        return status.model_copy(update={"state": "done", "seconds": result.seconds, "said": counts})
+        counts = {row.name: row.count for row in result.rows if row.count is not None}
+        said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        return status.model_copy(update={"state": "done", "seconds": result.seconds, "counts": counts, "said": said})
     if spec.mistake_file.exists():
         mistake = Mistake.model_validate_json(spec.mistake_file.read_text())
         seconds = spec.mistake_file.stat().st_mtime - began
