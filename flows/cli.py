@@ -14,6 +14,7 @@ from flows.commands.text import say
 from flows.data_commands import data_app
 from flows.failures import MISTAKE_EXIT, StageCrashedError, disk_full, is_disk_full
 from flows.options import HOME, RECIPE, VIDEOS, AsJson, Changes, HomeDir, Ray, Recipe, TablesAt, Videos
+from flows.sample_command import sample_app
 from flows.stopping import stop
 from vidgen_core.errors import VidgenError
 
@@ -23,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 videos_app = typer.Typer(no_args_is_help=True, help="Sample videos.")
 app.add_typer(videos_app, name="videos")
 app.add_typer(data_app)
+app.add_typer(sample_app)
 _out, _err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 
@@ -166,30 +168,6 @@ def submit(  # noqa: PLR0913 - the options of a command
     if stage not in ("", *STAGES):
         raise VidgenError("There is no such stage", got=stage, allowed=", ".join(STAGES))
     _launch(stage, recipe, videos, home, changes, jobs=jobs)
-
-
-@app.command()
-def sample(  # noqa: PLR0913 - an option each
-    prompt: Annotated[list[str], typer.Option("--prompt", help="What to show; may be given several times")],
-    out: Annotated[Path, typer.Option("--out", help="An .mp4 file")],
-    model: Annotated[str, typer.Option("--model", help="name@alias or name/version")] = "shapes@champion",
-    home: HomeDir = HOME,
-    seed: int = 0,
-    steps: Annotated[int | None, typer.Option(min=1, max=1000)] = None,
-    guidance: float | None = None,
-    negative: Annotated[str | None, typer.Option(help="What to lead away from")] = None,
-    condition: Annotated[
-        list[str] | None,
-        typer.Option("--condition", help="A score to ask for: motion=80% (a rank), motion=1.5, motion=null"),
-    ] = None,
-) -> None:
-    """Draw videos from a registered model; several prompts stand side by side."""
-    from flows.home import Home
-    from flows.sampling import draw
-
-    changes = {"steps": steps, "guidance": guidance, "negative": negative}
-    draw(Home.open(home), model, prompt, out, seed=seed, changes=changes, conditions=condition or [])
-    _out.print(f"{out}")
 
 
 @videos_app.command("make")

@@ -122,7 +122,7 @@ def known_latents(codec: Codec, video: Video, mask: Tensor) -> tuple[Latents, Kn
 
 
 def filled(video: Video, mask: Tensor) -> Video:
-    """A video whose missing pixels follow from the given ones: along a line in time, and from around where there is none.
+    """A video whose missing pixels follow from the given ones: along a line in time, else from what is around them.
 
     Args:
         video: [B, 3, T, H, W]; what is not given does not matter.
@@ -152,7 +152,7 @@ def _held(video: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _from_around(video: Tensor, weight: Tensor) -> Tensor:
-    """Means of what is near, from ever coarser pictures until there is something; gray where there is nothing at all."""
+    """Means of what is near, from ever coarser pictures until there is something; gray where nothing is."""
     height, width = video.shape[3:]
     if bool((weight > 0).all()) or max(height, width) == 1:
         return video

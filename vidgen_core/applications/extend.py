@@ -21,8 +21,8 @@ def extend(  # noqa: PLR0913 - what there is, how far, and how
 ) -> Completed:  # fmt: skip
     """Videos that go on from a given one, one a prompt.
 
-    A window's draws hang on the frame at which it begins: a video that was extended and is extended again is the same as
-    one that was extended at once, where windows meet.
+    A window's draws hang on the frame at which it begins: a video that was extended and is extended again is the same
+    as one that was extended at once, where windows meet.
 
     Args:
         generator: Whose family accepts known elements.

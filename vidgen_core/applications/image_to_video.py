@@ -1,4 +1,7 @@
-"""A picture that begins to move: its video's first frame is given. Zheng et al. 2024, "Open-Sora" (arXiv:2412.20404)."""
+"""A picture that begins to move: its video's first frame is given.
+
+Zheng et al. 2024, "Open-Sora" (arXiv:2412.20404), section 4.
+"""
 
 from collections.abc import Sequence
 
