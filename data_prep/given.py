@@ -21,6 +21,8 @@ __all__ = ["Shown", "read_mask", "read_picture", "read_video"]
 
 # More than an hour at eight frames a second: a model that goes on from a video needs its end alone.
 _MOST_FRAMES = 30_000
+# Of 255: the scaler lets a hole shine a little beyond its edge.
+_COVERED = 51
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def read_video(file: Path, height: int, width: int, rate: str) -> Shown:
 
 
 def read_mask(told: str, like: Shown, height: int, width: int) -> NDArray[np.bool_]:
-    """Where a video is to be drawn anew, bool [H, W] of the model's size: every pixel that the hole touches.
+    """Where a video is to be drawn anew, bool [H, W] of the model's size: pixels of which the hole covers a fifth.
 
     Args:
         told: "x,y,w,h" in pixels of the file, or a picture of the file's size that is white there.
@@ -105,7 +107,7 @@ def read_mask(told: str, like: Shown, height: int, width: int) -> NDArray[np.boo
                 move="Draw it in the video's size, white where it is to be drawn anew, or give x,y,w,h",
             )
         hole = np.where(drawn > 127, 255, 0).astype(np.uint8)
-    touched = _fitted(np.repeat(hole[..., None], 3, axis=2), like.sar, height, width)[..., 0] > 8
+    touched = _fitted(np.repeat(hole[..., None], 3, axis=2), like.sar, height, width)[..., 0] > _COVERED
     if not touched.any() or touched.all():
         raise VidgenError(
             "The mask leaves nothing of the video" if touched.any() else "The mask leaves nothing to draw",
