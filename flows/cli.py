@@ -170,6 +170,31 @@ def submit(  # noqa: PLR0913 - the options of a command
     _launch(stage, recipe, videos, home, changes, jobs=jobs)
 
 
+@app.command()
+def compare(  # noqa: PLR0913 - an option each
+    recipe: Recipe = RECIPE,
+    videos: Videos = VIDEOS,
+    home: HomeDir = HOME,
+    changes: Changes = None,
+    ray: Ray = "",
+    families: Annotated[str, typer.Option(help="flow_matching:tiny,gan:tiny; all there are without it")] = "",
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Training of each; 10 if nothing is said")] = None,
+    token_steps: Annotated[float | None, typer.Option(min=1, help="Or steps x samples x places of each")] = None,
+    write: Annotated[Path | None, typer.Option("--write", help="A .md file for the table")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Families side by side: the same clips, budget and metrics. Interrupted, the same command goes on."""
+    from flows.commands.compare import comparison_of, markdown, run_comparison
+
+    chosen = comparison_of(
+        recipe, videos, home, changes or [], families=families, minutes=minutes, token_steps=token_steps, ray=ray
+    )
+    table = run_comparison(chosen, changes or [], write=write)
+    say(table.model_dump_json(indent=1) if as_json else markdown(table))
+    if any(row.failed for row in table.rows):
+        raise typer.Exit(1)
+
+
 @videos_app.command("make")
 def videos_make(directory: Path, count: Annotated[int, typer.Option(min=1)] = 200, seed: int = 0) -> None:
     """Make sample videos of moving shapes, with captions and truth beside them."""
