@@ -126,7 +126,7 @@ def _grid(done: Sequence[tuple[Entry, Evaluation]]) -> list[str]:
         told = {one.name: f"{one.value:.3g} [{one.low:.3g}, {one.high:.3g}]" for one in measured.distances}
         right = _shares(measured.truth)
         rows.append([
-            row.family, f"{row.parameters / 1e6:.2f} M", f"{row.steps:,}", f"{row.token_steps / 1e6:,.1f} M",
+            row.family, _large(row.parameters), f"{row.steps:,}", _large(row.token_steps),
             duration(row.training_s), *(told.get(name, _NOTHING) for name in distances),
             *(right.get(name, _NOTHING) for name in shares), f"{measured.seconds_per_clip:.3g}", f"{row.network_calls}",
         ])  # fmt: skip
@@ -137,6 +137,11 @@ def _grid(done: Sequence[tuple[Entry, Evaluation]]) -> list[str]:
         *(real.get(name, _NOTHING) for name in shares), _NOTHING, _NOTHING,
     ])  # fmt: skip
     return [*(f"| {' | '.join(cells)} |" for cells in rows), ""]
+
+
+def _large(count: float) -> str:
+    unit, size = next((pair for pair in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if count >= pair[1]), ("", 1.0))
+    return f"{count / size:.3g} {unit}".strip()
 
 
 def _shares(score: Score | None) -> dict[str, str]:
