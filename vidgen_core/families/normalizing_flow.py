@@ -64,7 +64,6 @@ class NormalizingFlow(Family):
     """One player, one invertible network."""
 
     has_likelihood = True
-    has_encoder = True
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()

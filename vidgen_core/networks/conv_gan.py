@@ -167,21 +167,27 @@ class ConvCritic(nn.Module):
         """One score a sample."""
         return self.score(self.features(sample)[-1], text)
 
-    def features(self, sample: Latents) -> list[Tensor]:
-        """Maps after each block, from the largest to the smallest."""
-        x, maps = self.first(sample), []
-        for level, block in enumerate(self.blocks):
+    def features(self, sample: Latents, maps: int | None = None) -> list[Tensor]:
+        """Maps after each block, from the largest to the smallest; only the first so many of them if `maps` says so."""
+        x, found = self.first(sample), []
+        for level, block in enumerate(cast("Iterable[_DownBlock]", self.blocks[:maps])):
             x = block(x, self.strides[level - 1] if level else (1, 1, 1))
-            maps.append(x)
-        return maps
+            found.append(x)
+        return found
 
     def flops(self, text_tokens: int) -> Flops:
         """Of one real sample with so many text tokens."""
-        total = convolution(self.first, math.prod(self.sizes[0])).on_data + self.sentence.flops(text_tokens)
+        heads = product(self.to_score, 1) + product(self.to_text, 1)
+        return self.features_flops() + self.sentence.flops(text_tokens) + heads
+
+    def features_flops(self, maps: int | None = None) -> Flops:
+        """Of the first so many maps of one real sample; of all if None."""
+        total = convolution(self.first, math.prod(self.sizes[0])).on_data
         # A block works on the map that it shrinks.
-        for block, size in zip(cast("Iterable[_DownBlock]", self.blocks), [self.sizes[0], *self.sizes], strict=False):
+        sizes = [self.sizes[0], *self.sizes]
+        for block, size in zip(cast("Iterable[_DownBlock]", self.blocks[:maps]), sizes, strict=False):
             total += block.flops(size)
-        return total + product(self.to_score, 1) + product(self.to_text, 1)
+        return total
 
     def score(self, features: Tensor, text: Text | None) -> PerSample:
         """The score that a smallest map and a text get, in float32."""
