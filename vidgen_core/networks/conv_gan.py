@@ -21,32 +21,42 @@ from vidgen_core.layers.spectral import normalized
 from vidgen_core.layers.zeroed import zeroed
 from vidgen_core.shapes import Latents, PerSample
 
-__all__ = ["Config", "ConvCritic", "ConvGenerator"]
+__all__ = ["Config", "ConvCritic", "ConvGenerator", "CriticSizes"]
 
 _SMALLEST_SIDE = 4
 
 
-class Config(Frozen):
-    """Sizes of both networks.
+class CriticSizes(Frozen):
+    """Sizes of a critic.
 
     Args:
-        noise_dim: Width of the noise vector.
         text_dim: Width to which a prompt is brought.
         widths: Channels from the largest map to the smallest; the last one serves all maps beyond.
 
     """
 
-    noise_dim: int = 64
     text_dim: int = 64
     widths: tuple[int, ...] = (64, 128, 128)
-
-    def generator(self, space: Space) -> "ConvGenerator":
-        """The generator for samples and text of one space."""
-        return ConvGenerator(self, space)
 
     def critic(self, space: Space) -> "ConvCritic":
         """The critic for samples and text of one space."""
         return ConvCritic(self, space)
+
+
+class Config(CriticSizes):
+    """Sizes of both networks.
+
+    Args:
+        text_dim, widths: See `CriticSizes`.
+        noise_dim: Width of the noise vector.
+
+    """
+
+    noise_dim: int = 64
+
+    def generator(self, space: Space) -> "ConvGenerator":
+        """The generator for samples and text of one space."""
+        return ConvGenerator(self, space)
 
 
 def _sizes(space: Space) -> list[tuple[int, int, int]]:
@@ -57,7 +67,7 @@ def _sizes(space: Space) -> list[tuple[int, int, int]]:
     return sizes
 
 
-def _width(config: Config, level: int) -> int:
+def _width(config: CriticSizes, level: int) -> int:
     return config.widths[min(level, len(config.widths) - 1)]
 
 
@@ -147,7 +157,7 @@ class ConvGenerator(nn.Module):
 class ConvCritic(nn.Module):
     """A sample and its text to a score, higher for real pairs; every weight is spectrally normalized."""
 
-    def __init__(self, config: Config, space: Space) -> None:
+    def __init__(self, config: CriticSizes, space: Space) -> None:
         super().__init__()
         self.sizes = sizes = _sizes(space)
         widths = [_width(config, level) for level in range(len(sizes))]
