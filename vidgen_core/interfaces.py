@@ -208,8 +208,8 @@ class Learner(nn.Module, ABC):
 class Family(Learner):
     """A selectable video generator: a learner that also generates. `<module>.Config.build(space)` makes one."""
 
-    # What hybrids may wrap: an exact `log_likelihood` of samples and their differentiable `draw`; a `posterior` of codes
-    # and their `decode`; the methods of `families/_denoiser.py`.
+    # What hybrids may wrap: families with an exact `log_likelihood` whose samples are `drawn` with a gradient; with a
+    # `posterior` of codes and their `decode`, in two `halves`; with the methods of `families/_denoiser.py`.
     has_likelihood: ClassVar[bool] = False
     has_encoder: ClassVar[bool] = False
     has_denoiser: ClassVar[bool] = False
