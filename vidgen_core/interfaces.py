@@ -182,6 +182,17 @@ class Learner(nn.Module, ABC):
     # Whether it learns clips of other shapes than that of its space as well.
     any_shape: ClassVar[bool] = False
 
+    def begin(self) -> None:
+        """Before a training: take over the trained weights of others that the settings name; most name none.
+
+        Not in the constructor: what was trained is built again without them.
+
+        Raises:
+            VidgenError: They are not there, or do not fit.
+
+        """
+        return
+
     @abstractmethod
     def players(self) -> Mapping[str, Player]:
         """Who has an optimizer, by name; together they own each trainable parameter exactly once."""
