@@ -17,8 +17,8 @@ MAY_IMPORT = {
 }
 LAYERS = [
     {
-        "shapes", "clip", "chance", "errors", "frozen", "digests", "discovery", "choices", "scene", "sampling", "scalars",
-        "betas",
+        "shapes", "clip", "chance", "errors", "frozen", "digests", "discovery", "choices", "scene", "sampling",
+        "scalars", "betas",
     },  # fmt: skip
     {"interfaces", "paths", "pyramid", "predictions", "layers", "weights"},
     {"networks", "objectives", "samplers", "guidance", "known", "codecs", "encoders"},

@@ -1,7 +1,6 @@
 """What families with a critic share: its settings, its loss, and what its turn costs."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import torch
 from pydantic import Field
@@ -33,11 +32,8 @@ class CriticConfig(Frozen):
     critic_rate: float = Field(4.0, gt=0)
 
 
-class Judge(Protocol):
-    """A critic: samples and their text to scores, higher for real pairs."""
-
-    def __call__(self, sample: Latents, text: Text | None) -> PerSample:
-        """One score a sample."""
+#: A critic: samples and their text to scores, higher for real pairs.
+Judge = Callable[[Latents, Text | None], PerSample]
 
 
 def critic_loss(

@@ -27,7 +27,7 @@ def check_teacher(folder: Path, teacher: FamilyChoice) -> dict[str, Any]:
             "There is no trained teacher in this folder",
             got=str(folder),
             allowed="the folder of a generator, or a registered model as name@champion",
-            move="Train one: vidgen run; or drop family.weights to learn without a teacher",
+            move="Train one: vidgen run; or drop family.teacher_weights to learn without a teacher",
         )
     card: dict[str, Any] = json.loads(file.read_text())
     if card["family"] != teacher.name:

@@ -40,8 +40,8 @@ class Config(CriticConfig):
 
     Args:
         teacher: The family of the student, and of its teacher, as name:size.
-        weights: Where the trained teacher is: the folder of a generator, or a registered model as name@champion.
-            Without it the student learns from data and critic alone, from its initial weights.
+        teacher_weights: Where the trained teacher is: the folder of a generator, or a registered model as
+            name@champion. Without it the student learns from data and critic alone, from its initial weights.
         critic: Sizes of the critic.
         steps: Steps from noise to data; it draws in fewer as well, best in a divisor of them.
         step: What a step draws: "ddpm" from the posterior given the predicted data, with fresh noise; "ddim" none.
@@ -54,7 +54,7 @@ class Config(CriticConfig):
     teacher: Annotated[FamilyChoice, whole("has_denoiser")] = Field(
         FamilyChoice(name="flow_matching"), validate_default=True
     )
-    weights: str = ""
+    teacher_weights: str = ""
     critic: CriticSizes = CriticSizes()
     steps: int = Field(4, ge=1)
     step: Literal["ddpm", "ddim"] = "ddpm"
@@ -87,7 +87,9 @@ class DiffusionGAN(Family):
         super().__init__()
         self.config, self.space = config, space
         self.student: Denoiser = build(config.teacher, space)
-        self.teacher: Denoiser | None = build(config.teacher, space).requires_grad_(False) if config.weights else None
+        self.teacher: Denoiser | None = (
+            build(config.teacher, space).requires_grad_(False) if config.teacher_weights else None
+        )
         # A pair of samples, and a plane that tells the time of the noisier one.
         self.critic = config.critic.critic(space.model_copy(update={"channels": 2 * space.channels + 1}))
 
@@ -99,7 +101,7 @@ class DiffusionGAN(Family):
     def begin(self) -> None:
         """Student and teacher take over the trained weights."""
         if self.teacher is not None:
-            state = taught(Path(self.config.weights), self.config.teacher, self.space)
+            state = taught(Path(self.config.teacher_weights), self.config.teacher, self.space)
             self.teacher.load_state_dict(state)
             self.student.load_state_dict(state)
 
@@ -152,7 +154,9 @@ class DiffusionGAN(Family):
         plain = replace(ask, steps=steps, sampler=self.config.step, guidance=1.0, guiding=Guidance(), negative=None)
         return self.student.generate(plain, chance)
 
-    def _steps(self, batch: Batch, number: Tensor, chance: Chance) -> tuple[PerSample, PerSample, Prediction, Prediction]:
+    def _steps(
+        self, batch: Batch, number: Tensor, chance: Chance
+    ) -> tuple[PerSample, PerSample, Prediction, Prediction]:
         """Time of each sample's step and of the next, and what is true and what the student says at the first."""
         video, grid = batch.video, self.student.times(self.config.steps).to(batch.video)
         t, then = grid[number.long()], grid[number.long() + 1]

@@ -115,7 +115,10 @@ class VAEGAN(Family):
     def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
         """What the wrapped family says (its bound is the loss), and the critic's scores of real and made samples."""
         drawn_ones = self.vae.generate(Ask(batch.index, self.space.shape, batch.text), chance)
-        scores = {"score_of_real": self.critic(batch.video, batch.text), "score_of_made": self.critic(drawn_ones, batch.text)}
+        scores = {
+            "score_of_real": self.critic(batch.video, batch.text),
+            "score_of_made": self.critic(drawn_ones, batch.text),
+        }
         return {**self.vae.held_out(batch, chance), **scores}
 
     def generate(self, ask: Ask, chance: Chance) -> Latents:

@@ -130,7 +130,8 @@ class InformationModel(nn.Module):
 
     def halves(self) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
         """Weights of the encoder and of the decoder by name; how words are read, which both do, is the decoder's."""
-        encoder, decoder = {}, {}
+        encoder: dict[str, nn.Parameter] = {}
+        decoder: dict[str, nn.Parameter] = {}
         for name, value in self.named_parameters():
             part = name.partition(".")[0]
             (encoder if part in ("embed", "queries", "encoder", "to_posterior") else decoder)[name] = value

@@ -110,7 +110,7 @@ class FlowBlock(nn.Module):
         return x
 
     def drawn(self, z: Tokens, context: tuple[Tensor, Tensor] | None, iterations: int) -> Tokens:
-        """x with a gradient. It is found without one, token by token, and solves x = mean(x) + scale(x) z.
+        """Tokens x with a gradient. They are found without one, token by token, and solve x = mean(x) + scale(x) z.
 
         By the implicit function theorem a gradient g at x becomes u = g + (d(mean + scale z)/dx)' u, which Jacobi's
         iteration solves (Bai et al. 2019, "Deep Equilibrium Models", arXiv:1909.01377, theorem 1): exactly after as
