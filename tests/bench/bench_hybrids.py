@@ -118,12 +118,12 @@ def main(which, steps):
     if which == "vae":
         vae = {"network": {"dim": 64, "encoder_depth": 2, "decoder_depth": 2, "heads": 2}, "warmup_samples": 8000}
         trained("vae", built("vae", vae), steps)
-        for weights in ({}, {"adversarial_weight": 0.0}, {"pixel_weight": 0.0, "feature_weight": 30.0}):
+        for weights in ({}, {"pixel_weight": 0.0, "feature_weight": 30.0}):
             options = {"vae": {"name": "vae", "options": vae}, "critic": CRITIC, **weights}
             trained(f"vae_gan {weights}", built("vae_gan", options), steps)
     elif which == "flow":
         flow = {"network": {"dim": 64, "blocks": 4, "depth": 1, "heads": 2, "patch_px": 2}}
-        for weight in (0.0, 0.05, 0.5):
+        for weight in (0.0, 0.1):
             options = {"flow": {"name": "normalizing_flow", "options": flow}, "critic": CRITIC}
             trained(f"flow_gan lambda {weight}", built("flow_gan", {**options, "adversarial_weight": weight}), steps)
     else:
