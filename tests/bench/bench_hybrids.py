@@ -29,7 +29,6 @@ BATCH, JUDGED, SIDE = 32, 256, 8
 COLORS, WAYS = list(scene.COLORS), list(scene.DIRECTIONS)
 DENOISER = {"network": {"dim": 64, "depth": 2, "heads": 2, "stem_channels": 32}, "time_shift": 2.0}
 CRITIC = {"widths": [16, 32, 32]}
-SAMPLERS = {"heun": 12, "euler": 4}
 
 
 def _tell(line):
@@ -128,8 +127,7 @@ def main(which, steps):
             trained(f"flow_gan lambda {weight}", built("flow_gan", {**options, "adversarial_weight": weight}), steps)
     else:
         few = [{"steps": count, "sampler": "euler"} for count in (1, 2, 4)]
-        state = trained("flow_matching", built("flow_matching", DENOISER), steps,
-                        *few, {"steps": 12, "sampler": "heun", "guidance": 2.0})  # fmt: skip
+        state = trained("flow_matching", built("flow_matching", DENOISER), steps, *few)
         teacher = {"teacher": {"name": "flow_matching", "options": DENOISER}, "critic": CRITIC}
         for label, more, start in (
             ("with a teacher", {"teacher_weights": "-"}, state), ("from scratch", {}, None),
