@@ -80,4 +80,5 @@ def first_complaint(error: ValidationError) -> str:
     """The first thing that a validation found wrong, as a sentence without its full stop."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg'].lower()}, got {first['input']!r}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {said[0].lower()}{said[1:].rstrip('.')}, got {first['input']!r}"

@@ -3,8 +3,11 @@
 import inspect
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Self
+from zoneinfo import available_timezones
 
+from cronsim import CronSim, CronSimError
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from data_prep.select import RULES
@@ -18,7 +21,7 @@ from vidgen_core.registry.settings import GateSettings
 from vidgen_core.sampling import Sampling
 from vidgen_core.training.settings import TrainSettings
 
-__all__ = ["Choice", "CodecChoice", "FamilyChoice", "Recipe", "TextChoice", "load", "names", "override"]
+__all__ = ["Choice", "CodecChoice", "FamilyChoice", "Recipe", "Schedule", "TextChoice", "load", "names", "override"]
 
 
 class CodecChoice(Choice):
@@ -31,6 +34,35 @@ class TextChoice(Choice):
     """A file of `vidgen_core/encoders` that encodes captions."""
 
     package = "vidgen_core.encoders"
+
+
+class Schedule(Frozen):
+    """When a run begins by itself.
+
+    Args:
+        cron: Minute, hour, day of month, month, day of week, as "0 2 * * *" for two o'clock each night.
+        timezone: Whose clock, by its name in the IANA database.
+
+    """
+
+    cron: str = "0 2 * * *"
+    timezone: str = "UTC"
+
+    @field_validator("cron")
+    @classmethod
+    def _is_a_cron(cls, cron: str) -> str:
+        try:
+            CronSim(cron, datetime.now(UTC))
+        except CronSimError as error:
+            raise ValueError(f'{error}; a schedule is written as "0 2 * * *"') from None
+        return cron
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_timezone(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"there is no such time zone. {did_you_mean(name, available_timezones()) or ''}")
+        return name
 
 
 class Recipe(Frozen):
@@ -47,6 +79,7 @@ class Recipe(Frozen):
         sampling: How its videos are drawn.
         evaluation: What is measured.
         gate: What a champion must have.
+        schedule: When `vidgen serve` runs it.
         cores: Cores to use; 0 is all there are.
 
     """
@@ -63,6 +96,7 @@ class Recipe(Frozen):
     sampling: Sampling = Sampling()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
+    schedule: Schedule = Schedule()
     cores: int = Field(default=0, ge=0)
 
     @field_validator("conditions")

@@ -146,8 +146,8 @@ def rehearse(build: Callable[[], Learner], shape: Shape, text: tuple[int, int], 
              *, device: str, half: bool) -> Trial | None:  # fmt: skip
     """What the losses of `count` samples do on a device, which need not be there.
 
-    None where a learner's work hangs on the values that it draws, which tensors without values do not have, and where its
-    losses take gradients themselves on a device that is not there.
+    None where a learner's work hangs on the values that it draws, which tensors without values do not have, and where
+    its losses take gradients themselves on a device that is not there.
     """
     with FakeTensorMode(), torch.device(device), _half(device, half):
         try:
