@@ -185,6 +185,17 @@ class Learner(nn.Module, ABC):
     # Whether it learns clips of other shapes than that of its space as well.
     any_shape: ClassVar[bool] = False
 
+    def begin(self) -> None:
+        """Before a training: take over the trained weights of others that the settings name; most name none.
+
+        Not in the constructor: what was trained is built again without them.
+
+        Raises:
+            VidgenError: They are not there, or do not fit.
+
+        """
+        return
+
     @abstractmethod
     def players(self) -> Mapping[str, Player]:
         """Who has an optimizer, by name; together they own each trainable parameter exactly once."""
@@ -211,6 +222,8 @@ class Learner(nn.Module, ABC):
 class Family(Learner):
     """A selectable video generator: a learner that also generates. `<module>.Config.build(space)` makes one."""
 
+    # What hybrids may wrap: families with an exact `log_likelihood` whose samples are `drawn` with a gradient; with a
+    # `posterior` of codes and their `decode`, in two `halves`; with the methods of `families/_denoiser.py`.
     has_likelihood: ClassVar[bool] = False
     has_encoder: ClassVar[bool] = False
     has_denoiser: ClassVar[bool] = False

@@ -90,6 +90,7 @@ def fit(
     digest = job.digest(train.digest)
     if (fitted := finished(job, digest)) is not None:
         return fitted
+    learner.begin()
 
     with (
         disk_errors(job.work_dir),
