@@ -132,3 +132,14 @@ def test_a_gaussian_field_comes_out_with_its_covariance():
             mean, covariance = whole @ mean + offset, whole @ covariance @ whole.T
     assert ((covariance - full_covariance).norm() / full_covariance.norm()).item() < 1e-3
     assert ((mean - full_mean).norm() / full_mean.norm()).item() < 1e-2
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_data_and_velocity_of_a_stage_are_two_readings_of_one_line(count):
+    data, noise = torch.randn(2, 3, 2, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rest = torch.tensor([0.9, 0.5, 0.01], dtype=torch.float64)[:, None, None, None, None]
+    for stage in stages(count):
+        start, end = stage.ends(data, noise)
+        x = rest * start + (1 - rest) * end
+        assert torch.allclose(stage.velocity(data, x, rest), start - end)
+        assert torch.allclose(stage.data(start - end, x, rest), data)

@@ -5,7 +5,6 @@ They differ in path, in what the network puts out, in the times at which it lear
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -14,14 +13,14 @@ from torch import Tensor
 
 from vidgen_core import discovery
 from vidgen_core.chance import Chance
-from vidgen_core.frozen import Frozen, kind_or
+from vidgen_core.families._conditioned import Conditioned, ConditionedConfig, Scalars
+from vidgen_core.frozen import kind_or
 from vidgen_core.guidance import guided
-from vidgen_core.interfaces import Ask, Batch, Family, Player, Space, Text, Work
+from vidgen_core.interfaces import Ask, Batch, Player, Space, Text, Work
 from vidgen_core.known import hold, shown_frames
 from vidgen_core.networks import factorized_dit, unet3d
 from vidgen_core.paths import Path, expand_times
 from vidgen_core.predictions import Kind, Prediction, target
-from vidgen_core.scalars import named
 from vidgen_core.shapes import Latents, PerSample, Times
 
 __all__ = ["Denoiser", "DenoiserConfig", "NetworkConfig"]
@@ -30,26 +29,22 @@ NetworkConfig = Annotated[
     Annotated[factorized_dit.Config, Tag("factorized_dit")] | Annotated[unet3d.Config, Tag("unet3d")],
     Discriminator(kind_or("factorized_dit")),
 ]
-Scalars = Mapping[str, Tensor]
 
 
-class DenoiserConfig(Frozen):
+class DenoiserConfig(ConditionedConfig):
     """What the configurations of these families have in common.
 
     Args:
         shown_frames: Share of training samples of which some frames are shown clean, so that the model continues,
             interpolates and animates pictures; 0 replaces known elements by noisy ones when it samples.
-        text_dropout: Share of training samples whose text is emptied, and whose scalars are left out, for guidance.
-        scalar_dropout: Share of training samples that lack one scalar besides, so that any of them may be asked for.
+        text_dropout, scalar_dropout: See `ConditionedConfig`.
 
     """
 
     shown_frames: float = Field(0.0, ge=0, le=1)
-    text_dropout: float = Field(0.1, ge=0, le=1)
-    scalar_dropout: float = Field(0.1, ge=0, le=1)
 
 
-class Denoiser(Family):
+class Denoiser(Conditioned):
     """One player, one network, one path.
 
     Args:
@@ -62,8 +57,8 @@ class Denoiser(Family):
     """
 
     has_denoiser = True
-    accepts_scalars = True
     accepts_known = True
+    config: DenoiserConfig
 
     def __init__(self, config: DenoiserConfig, network: NetworkConfig, space: Space, *, path: Path, kind: Kind) -> None:
         super().__init__()
@@ -150,26 +145,10 @@ class Denoiser(Family):
         made = sampler.integrate(denoise, self.path.prior_std * noise, self.times(ask.steps).to(noise.device), draw)
         return made if ask.known is None or ask.known_mask is None else torch.where(ask.known_mask, ask.known, made)
 
-    def _thinned(self, batch: Batch, chance: Chance) -> Batch:
-        """The batch as it is learned from: some samples without any condition, some without one of their scalars."""
-        told = chance.uniform("text_dropout", batch.index) >= self.config.text_dropout
-        scalars = {}
-        for name, values in batch.scalars.items():
-            kept = told & (chance.uniform(f"scalar_dropout {name}", batch.index) >= self.config.scalar_dropout)
-            scalars[name] = values.where(kept, torch.nan)
-        return replace(batch, text=None if batch.text is None else batch.text.where(told), scalars=scalars)
-
     def _told(self, ask: Ask) -> Callable[[Latents, Times, Text | None], Latents]:
         """The output under an ask's scalars; what guidance leads away from, a second half of the batch, has none."""
-        given = dict(ask.scalars or {})
-        for name in given:
-            named(self.space.scalars, name)
-        pairs = {name: torch.cat([values, torch.full_like(values, torch.nan)]) for name, values in given.items()}
-
-        def output(x: Latents, t: Times, text: Text | None) -> Latents:
-            return self.output(x, t, text, {name: values[: len(x)] for name, values in pairs.items()})
-
-        return output
+        scalars = self._scalars_of(ask)
+        return lambda x, t, text: self.output(x, t, text, scalars(len(x)))
 
     def _errors(self, batch: Batch, t: PerSample, noise: Latents, shown: Tensor | None) -> PerSample:
         """Mean squared error of the output over each sample's elements that are not shown, in float32."""
