@@ -70,7 +70,7 @@ class Packing:
                 clean = [_Slot(u, stage - level + 1) for u, stage in enumerate(self.stages) if stage >= level]
             first = self.stages.index(level)
             self.groups.append(clean + [_Slot(u, 0) for u in range(first, first + count)])
-        self.units = list(units)
+        self.units, self._frames = list(units), frames
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int, int, int]]:
         """(frames, height, width, noisy frames) of each group, as `MMDiT.flops` wants them."""
@@ -79,6 +79,11 @@ class Packing:
             (len(slots), height >> (finest - level), width >> (finest - level), self.units[level])
             for level, slots in enumerate(self.groups)
         ]
+
+    def spread_out(self, part: float) -> Int64[Tensor, " units"]:
+        """A frame for each unit: those of a stage share the clip out evenly, and stand at a part of their share."""
+        places = torch.cat([(torch.arange(count) + part) / count for count in self.units])
+        return (places * self._frames).long()
 
     def numbers(self, chosen: Numbers) -> Numbers:
         """Which frame is in each slot, for the frames [B, units] that were chosen; below 0 there is none."""

@@ -132,13 +132,13 @@ class PyramidFlow(Conditioned):
         yield "generator", torch.cat(errors, dim=1).mean()
 
     def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
-        """Squared error of every frame at every stage with a clean history, at fixed places; its mean over stages."""
-        frames = batch.video.shape[2]
-        packing = Packing(frames, [frames] * len(self.stages))
-        chosen = torch.arange(frames, device=batch.index.device).repeat(len(self.stages)).expand(len(batch.index), -1)
+        """Squared error by stage, of frames all over the clip with a clean history at fixed places, and the mean."""
+        packing = Packing(batch.video.shape[2], self.config.units)
         clean = torch.zeros(len(batch.index), device=batch.video.device)
         found = []
-        for rest in _HELD_OUT_RESTS:
+        for turn, rest in enumerate(_HELD_OUT_RESTS):
+            chosen = packing.spread_out((turn + 0.5) / len(_HELD_OUT_RESTS)).to(batch.index.device)
+            chosen = chosen.expand(len(batch.index), -1)
             rests = torch.full(chosen.shape, rest, device=batch.video.device)
             found.append(self._errors(batch, chance.within(f"rest{rest}"), packing, chosen, rests, clean))
         by_stage = {

@@ -157,6 +157,21 @@ def test_frames_are_learned_from_equally_often_and_every_sample_costs_the_same()
     assert [(found == frame).sum().item() for frame in range(5)] == [pytest.approx(160, abs=40)] * 5
 
 
+def test_held_out_looks_at_frames_all_over_the_clip():
+    packing = Packing(5, (2, 3))
+    looked_at = torch.stack([packing.spread_out((turn + 0.5) / 3) for turn in range(3)])
+    assert looked_at.tolist() == [[0, 2, 0, 1, 3], [1, 3, 0, 2, 4], [2, 4, 1, 3, 4]]
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 16, 16), (2, 6, 8, 24)])
+def test_clips_of_other_shapes_are_learned_and_made(shape):
+    family = build((2, 3))
+    video = torch.randn(2, *shape)
+    ((_, loss),) = family.losses(Batch(video, WORDS, torch.arange(2)), Chance(0))
+    assert loss.isfinite()
+    assert family.generate(ask(shape=shape), Chance(0)).shape == video.shape
+
+
 def test_a_known_first_frame_is_kept_and_animated():
     family, known = build(), clip()
     mask = torch.zeros(2, 1, *SPACE.shape[1:], dtype=torch.bool)
