@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from vidgen_core.networks.mmdit import Frames, Kept, MMDiT, Said
+from vidgen_core.networks.mmdit import Frames, Kept, MMDiT
 from vidgen_core.pyramid import coarser
 from vidgen_core.shapes import Latents
 
@@ -114,38 +114,36 @@ class History:
 
     Args:
         network: Reads them.
-        said: What was said of the clips; the rows of the batch.
+        said, words: What `MMDiT.hear` made of what is said of the clips; the rows of the batch.
         levels: How many resolutions there are.
 
     """
 
-    def __init__(self, network: MMDiT, said: Said, levels: int) -> None:
-        self._network, self._said, self._levels = network, said, levels
+    def __init__(self, network: MMDiT, said: Tensor, words: Kept | None, levels: int) -> None:
+        self._network, self._said, self._words, self._levels = network, said, words, levels
         self._kept: dict[tuple[int, int], Kept] = {}
         self._frames = 0
 
     def read_by_next(self, stage: int) -> Kept | None:
-        """All that the next frame reads at a stage."""
-        return self._joined(read_by(self._frames, stage))
+        """All that the next frame reads at a stage, after the words."""
+        copies = [self._kept[copy] for copy in read_by(self._frames, stage)]
+        parts = copies if self._words is None else [self._words, *copies]
+        return Kept.joined(parts) if parts else None
 
     def add(self, frame: Latents) -> None:
         """A finished frame [B, C, 1, H, W], the next of its clip; rows of the batch hold it several times over."""
-        rows = len(self._said.condition)
+        rows = len(self._said)
         number = torch.full((rows, 1), float(self._frames), device=frame.device)
+        added = []
         for level, video in enumerate(levels_of(frame, self._levels)):
-            copy = Frames(
-                video.repeat(rows // len(video), 1, 1, 1, 1), number, torch.zeros_like(number),
-                scale=2 ** (self._levels - 1 - level), wanted=1,
-            )  # fmt: skip
+            scale = 2 ** (self._levels - 1 - level)
+            copy = Frames(video.repeat(rows // len(video), 1, 1, 1, 1), number, torch.zeros_like(number), scale, 1)
             # A copy reads what its frame would have read one stage earlier.
-            past = self._joined(read_by(self._frames, level - 1))
-            kept = self._network([copy], self._said, past=past, keep=True)[1]
+            kept = self._network([copy], self._said, self.read_by_next(level - 1), keep=True)[1]
             assert kept is not None
-            self._kept[self._frames, level] = kept
+            added.append(kept)
+        self._kept |= {(self._frames, level): kept for level, kept in enumerate(added)}
         self._frames += 1
         for at, level in list(self._kept):
             if level and at <= self._frames - self._levels:
                 del self._kept[at, level]
-
-    def _joined(self, copies: Sequence[tuple[int, int]]) -> Kept | None:
-        return Kept.joined([self._kept[copy] for copy in copies]) if copies else None

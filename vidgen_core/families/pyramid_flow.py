@@ -67,7 +67,7 @@ class Config(ConditionedConfig):
     @classmethod
     def tiny(cls) -> "Config":
         """Learns the sample videos on a laptop in minutes."""
-        return cls(network=mmdit.Config(stem_channels=64), units=(2, 3))
+        return cls(network=mmdit.Config(stem_channels=64), units=(1, 1))
 
     @classmethod
     def base(cls) -> "Config":
@@ -201,8 +201,8 @@ class PyramidFlow(Conditioned):
             groups.append(
                 Frames(torch.cat([history, x], dim=2), at.to(times), times, self._scale(stage), rest.shape[1])
             )
-        said = self.network.hear(batch.text, batch.scalars, len(batch.index))
-        outputs, _ = self.network(groups, said, sees=packing.sees(numbers))
+        said, words = self.network.hear(batch.text, batch.scalars, len(batch.index))
+        outputs, _ = self.network(groups, said, words, sees=packing.sees(numbers))
         return [self._error(output.float(), *line) for output, line in zip(outputs, lines, strict=True)]
 
     def _error(
@@ -238,8 +238,8 @@ class _Making:
         if led and text is not None:
             text = text.beside(text.empty() if ask.negative is None else ask.negative)
         rows = len(ask.index) * (2 if led else 1)
-        self._said = family.network.hear(text, family._scalars_of(ask)(rows), rows)
-        self.history = History(family.network, self._said, len(family.stages))
+        self._said, words = family.network.hear(text, family._scalars_of(ask)(rows), rows)
+        self.history = History(family.network, self._said, words, len(family.stages))
         self._noise = chance.normal("sample", ask.index, ask.shape)
         self._sampler = discovery.load("vidgen_core.samplers", ask.sampler)
 
@@ -271,9 +271,9 @@ class _Making:
     ) -> Callable[[Latents, Tensor], Prediction]:
         """What a sampler asks in a stage, whose line is a rectified flow from its start (noise) to its end (data)."""
         family, ask = self._family, self._ask
-        past = self.history.read_by_next(stage.number)
+        before = self.history.read_by_next(stage.number)
         follow = guided(
-            lambda x, t, _: self._output(stage, number, past, x, t), ask.text, scale=self._scale(number),
+            lambda x, t, _: self._output(stage, number, before, x, t), ask.text, scale=self._scale(number),
             negative=ask.negative, how=ask.guiding.model_copy(update={"last_scale": None}),
         )  # fmt: skip
 
@@ -288,11 +288,11 @@ class _Making:
 
         return denoise
 
-    def _output(self, stage: Stage, number: int, past: Kept | None, x: Latents, t: Tensor) -> Latents:
+    def _output(self, stage: Stage, number: int, before: Kept | None, x: Latents, t: Tensor) -> Latents:
+        """What the network says of a noisy frame; guidance asks for the first rows of what was said, or for all."""
         rows = len(x)
-        frames = Frames(x, torch.full_like(t, float(number))[:, None], t[:, None], self._family._scale(stage), 1)
-        kept = None if past is None else past.rows(rows)
-        return self._family.network([frames], self._said.rows(rows), past=kept)[0][0]
+        frame = Frames(x, torch.full_like(t, float(number))[:, None], t[:, None], self._family._scale(stage), 1)
+        return self._family.network([frame], self._said[:rows], None if before is None else before.rows(rows))[0][0]
 
     def _scale(self, number: int) -> float:
         """How far a frame is led; see `Config.first_guidance` and `Guidance.last_scale`."""

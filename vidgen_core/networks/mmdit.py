@@ -28,7 +28,7 @@ from vidgen_core.layers.zeroed import zeroed
 from vidgen_core.networks._mmdit_blocks import Block, Heard, ParallelBlock, spread
 from vidgen_core.shapes import Latents
 
-__all__ = ["Config", "Frames", "Kept", "MMDiT", "Said"]
+__all__ = ["Config", "Frames", "Kept", "MMDiT"]
 
 
 class Config(Patched):
@@ -111,18 +111,6 @@ class Kept:
         return torch.ones(key.shape[0], key.shape[2], dtype=torch.bool, device=key.device)
 
 
-@dataclass(frozen=True)
-class Said:
-    """Text and scalars as the video reads them: a condition of all tokens [B, dim], and the words, if there are."""
-
-    condition: Float[Tensor, "batch dim"]
-    words: Kept | None
-
-    def rows(self, count: int) -> "Said":
-        """Of the first rows of the batch."""
-        return Said(self.condition[:count], None if self.words is None else self.words.rows(count))
-
-
 class MMDiT(nn.Module):
     """Frames of any resolutions, and what was said of them, to a prediction for each."""
 
@@ -155,50 +143,53 @@ class MMDiT(nn.Module):
         if self.head is None:
             zeroed(self.to_out)
 
-    def hear(self, text: Text | None, scalars: Mapping[str, Tensor], count: int) -> Said:
-        """What is said of `count` samples; scalars are as in `Batch`."""
+    def hear(
+        self, text: Text | None, scalars: Mapping[str, Tensor], count: int
+    ) -> tuple[Float[Tensor, "batch dim"], Kept | None]:
+        """What is said of `count` samples: a condition of all their tokens, and the words, if there are.
+
+        Scalars are as in `Batch`.
+        """
         condition = self.embed.weight.new_zeros(count, self.config.dim)
         if self.scalars is not None:
             condition = condition + self.scalars(scalars, count)
         if self.words is None or self.text_pooled is None or text is None:
-            return Said(condition, None)
+            return condition, None
         entries, there = self.words(text)
         # The sum over words, so that each word adds its direction whatever else is said.
         condition = condition + self.text_pooled((entries * there[..., None]).sum(1))
         own = torch.eye(there.shape[1], dtype=torch.bool, device=there.device)
         mask = (there[:, None] | own)[:, None]
-        told = (condition + self.time(condition.new_zeros(count)))[:, None]
+        at_zero = (condition + self.time(condition.new_zeros(count)))[:, None]
         kept = []
         for block in self.text_blocks:
-            entries, keys_values = block(entries, told, mask=mask)
+            entries, keys_values = block(entries, at_zero, mask=mask)
             kept.append(keys_values)
         for place, block in enumerate(self.single_blocks, start=1):
-            entries, keys_values = block(entries, told, mask=mask, reads=place < len(self.single_blocks))
+            entries, keys_values = block(entries, at_zero, mask=mask, reads=place < len(self.single_blocks))
             kept.append(keys_values)
-        return Said(condition, Kept(tuple(kept), there))
+        return condition, Kept(tuple(kept), there)
 
     def forward(
-        self, groups: Sequence[Frames], said: Said, *, sees: Bool[Tensor, "batch all all"] | None = None,
-        past: Kept | None = None, keep: bool = False,
+        self, groups: Sequence[Frames], said: Float[Tensor, "batch dim"], before: Kept | None = None, *,
+        sees: Bool[Tensor, "batch all all"] | None = None, keep: bool = False,
     ) -> tuple[list[Latents], Kept | None]:  # fmt: skip
         """Predictions for the wanted frames of each group.
 
         Args:
             groups: All frames, by resolution.
-            said: What is said of them.
+            said: The condition that `hear` made of what is said of them.
+            before: Words and finished frames, to which all attend.
             sees: Which frame (row) attends to which, over the frames of all groups; None is all to all.
-            past: Tokens of finished frames, to which all attend.
             keep: Whether the keys and values of these frames are wanted too.
 
         """
-        conditions = [self.time(group.times) + said.condition[:, None] for group in groups]
+        conditions = [self.time(group.times) + said[:, None] for group in groups]
         entered = [self._entered(group, condition) for group, condition in zip(groups, conditions, strict=True)]
         x = torch.cat([tokens.flatten(1, 3) for tokens, _ in entered], dim=1)
         runs = [(tokens.shape[1], tokens.shape[2] * tokens.shape[3]) for tokens, _ in entered]
         condition = torch.cat(conditions, dim=1)
         turns = self._turns(groups)
-        parts = [part for part in (said.words, past) if part is not None]
-        before = Kept.joined(parts) if parts else None
         mask = _mask(before, sees, runs)
         kept = []
         for place, block in enumerate((*self.video_blocks, *self.single_blocks)):

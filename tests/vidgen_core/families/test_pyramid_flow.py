@@ -84,7 +84,7 @@ def recomputed(family, video, number, stage, x, time):
         groups.append(Frames(copy, zero + at, zero, 2 ** (count - 1 - level), 1))
     groups.append(Frames(x, torch.full((rows, 1), float(number)), time[:, None], 2**stage.halvings, 1))
     sees = torch.ones(len(groups), len(groups), dtype=torch.bool).tril().expand(rows, -1, -1)
-    return family.network(groups, family.network.hear(WORDS, {}, rows), sees=sees)[0][-1]
+    return family.network(groups, *family.network.hear(WORDS, {}, rows), sees=sees)[0][-1]
 
 
 @pytest.mark.parametrize("units", [(1, 1), (1, 2, 1), (1, 1, 1, 1)])
@@ -94,13 +94,13 @@ def test_with_kept_keys_and_values_a_frame_is_what_it_is_without(units, single_d
     family = build(units, network=SMALL.model_copy(update={"single_depth": single_depth, "patch_px": patch}))
     video, rows = clip(), 2
     said = family.network.hear(WORDS, {}, rows)
-    history = History(family.network, said, len(units))
+    history = History(family.network, *said, len(units))
     for number in range(SPACE.frames):
         for stage in family.stages:
             side = SPACE.height >> stage.halvings
             x, time = torch.randn(rows, SPACE.channels, 1, side, side), torch.tensor([0.3, 0.7])
             frame = Frames(x, torch.full((rows, 1), float(number)), time[:, None], 2**stage.halvings, 1)
-            kept = family.network([frame], said, past=history.read_by_next(stage.number))[0][0]
+            kept = family.network([frame], said[0], history.read_by_next(stage.number))[0][0]
             plain = recomputed(family, video, number, stage, x, time)
             assert torch.allclose(kept, plain, atol=1e-5)
         history.add(video[:, :, number : number + 1])
@@ -115,7 +115,7 @@ def test_what_is_learned_is_what_generation_asks():
     rests = torch.full(chosen.shape, 0.4)
     errors = family._errors(batch, Chance(0), packing, chosen, rests, torch.zeros(2))
     said = family.network.hear(WORDS, {}, 2)
-    history = History(family.network, said, 3)
+    history = History(family.network, *said, 3)
     levels = levels_of(batch.video, 3)
     for number in range(frames):
         for stage in family.stages:
@@ -126,7 +126,7 @@ def test_what_is_learned_is_what_generation_asks():
             start, end = stage.ends(data, own)
             time = stage.time(torch.tensor([[0.4], [0.4]]))
             frame = Frames(0.4 * start + 0.6 * end, torch.full((2, 1), float(number)), time, 2**stage.halvings, 1)
-            output = family.network([frame], said, past=history.read_by_next(stage.number))[0][0]
+            output = family.network([frame], said[0], history.read_by_next(stage.number))[0][0]
             expected = ((output - data) ** 2).mean((1, 2, 3, 4))
             assert torch.allclose(errors[stage.number][:, number], expected, rtol=1e-4)
         history.add(batch.video[:, :, [number]])
@@ -211,7 +211,7 @@ def test_with_the_best_answer_every_frame_ends_on_the_only_clip_there_is():
     video = clip()
     levels = levels_of(video, 3)
 
-    def known_data(groups, said, *, sees=None, past=None, keep=False):
+    def known_data(groups, said, before=None, *, sees=None, keep=False):
         (group,) = groups
         level = {4: 0, 2: 1, 1: 2}[group.scale]
         at = int(group.numbers[0, 0])
