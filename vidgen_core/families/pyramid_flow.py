@@ -155,7 +155,8 @@ class PyramidFlow(Conditioned):
     def generate(self, ask: Ask, chance: Chance) -> Latents:
         """Frame after frame, each from the coarsest stage to the finest; what is known is kept as it is.
 
-        Frames that are known whole are read by all that come after them. Those before do not know of them.
+        Frames that are known whole are read by all that come after them; those before do not know of them. Steps are
+        taken once, whatever `ask.rounds`: the noise of a stage's line is none that could be added back.
 
         Raises:
             VidgenError: The sampler adds noise.

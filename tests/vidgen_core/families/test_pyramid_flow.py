@@ -244,3 +244,9 @@ def test_the_paper_counts_its_tokens():
     total = patches[2] + sum(patches[level] for _, level in read_by(30, 2))
     assert total == 15_360
     assert 31 * patches[2] == 119_040
+
+
+def test_the_mid_size_has_as_many_parameters_as_an_independent_prototype_of_it():
+    with torch.device("meta"):
+        family = pyramid_flow.Config.base().build(Space(channels=16, frames=5, height=32, width=32, text_dim=64))
+    assert sum(value.numel() for value in family.parameters()) == pytest.approx(313e6, rel=0.02)
