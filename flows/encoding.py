@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +19,11 @@ from flows.home import Home
 from flows.recipes.recipe import Choice, TextChoice, changed_values, first_complaint
 from vidgen_core import digests, discovery, scene, weights
 from vidgen_core.encoders._open import open_encoder, open_encoder_folder
+from vidgen_core.encoders.clipbert import ClipBERT
 from vidgen_core.errors import VidgenError
-from vidgen_core.evaluation.probes import changed_copies, linear_probe, recall_at_precision
+from vidgen_core.evaluation.probes import changed_copies, linear_probe, recall_at_one, recall_at_precision
 from vidgen_core.frozen import Frozen
-from vidgen_core.interfaces import VideoEncoder, to_clips
+from vidgen_core.interfaces import Text, VideoEncoder, to_clips
 from vidgen_core.registry.encoders import promote_if_better
 from vidgen_core.registry.models import Version, register
 from vidgen_core.registry.tracking import Tracker
@@ -35,6 +36,7 @@ from vidgen_core.training.settings import TrainSettings
 __all__ = ["EncoderRecipe", "Trained", "encoder_recipe", "train_encoder"]
 
 _LABEL = "label"
+_GALLERY = 64
 _MOST_CLIPS = 4096
 _AT_ONCE = 64
 
@@ -140,7 +142,8 @@ def measured(encoder: VideoEncoder, job: Job, labels: Path) -> tuple[dict[str, f
     """Figures on held-out clips by name, and why others are missing.
 
     `probe`: share of clips whose label a linear layer over frozen features names. `copies`: share of changed copies
-    found at 95 % precision, one clip a source.
+    found at 95 % precision, one clip a source. `retrieval`, of an encoder that reads captions: share of captions whose
+    own clip has the highest score among 64.
 
     """
     figures: dict[str, float] = {}
@@ -159,7 +162,27 @@ def measured(encoder: VideoEncoder, job: Job, labels: Path) -> tuple[dict[str, f
         figures["copies"] = recall_at_precision(encoder.features(clips), encoder.features(changed_copies(clips)))
     else:
         not_run["copies"] = f"copies need clips of two held-out sources, there are {len(clips)}"
+    if isinstance(encoder, ClipBERT):
+        pairs = _gallery(job, held)
+        if len(pairs) > 1:
+            told = Samples(job.data, job.data.held_out, text=True).batch(pairs, pairs)
+            with torch.inference_mode():
+                figures["retrieval"] = recall_at_one(encoder.match_all(told.video, cast(Text, told.text)).numpy())
+        if len(pairs) < _GALLERY:
+            not_run["retrieval"] = f"retrieval is among {_GALLERY} captions, there were {len(pairs)} that differ"
     return figures, not_run
+
+
+def _gallery(job: Job, samples: Samples) -> list[int]:
+    """Up to 64 clips of one shape whose captions tell different things: none may be true of another's clip."""
+    tables = (read_rows(file, ["clip_id", "caption"]).to_pylist() for file in job.data.captions)
+    captions = {row["clip_id"]: row["caption"] for table in tables for row in table if row["caption"]}
+    first: dict[object, int] = {}
+    for number in sorted(max(samples.buckets.values(), key=len).tolist()):
+        if caption := captions.get(samples.clip_ids[number]):
+            said = scene.parse(caption)
+            first.setdefault((said.color, said.shape, said.manner, said.direction) if said else caption, number)
+    return list(first.values())[:_GALLERY]
 
 
 def _job(home: Home, tables: Tables, recipe: EncoderRecipe) -> tuple[Job, Path]:

@@ -72,8 +72,8 @@ class Config(Frozen):
         """The sample videos: views of 7 frames of 32 px, never mirrored, since left and right differ there."""
         return cls(
             network=Network(
-                widths=(16, 32, 64, 128), blocks=(1, 1, 1, 1), time_kernels=(3, 3, 3, 3), expansion=2, stem=(3, 5),
-                stem_stride=1, pooled=False,
+                widths=(16, 32, 64, 128), blocks=(1, 1, 1, 1), time_kernels=(1, 3, 3, 3), expansion=1, stem=(5, 5),
+                stem_stride=2, pooled=False,
             ),
             side_px=32, frames=7, stride=1, head=(256,), dim=64, least_area=0.6, widest=1.2, flips=0.0,
         )  # fmt: skip

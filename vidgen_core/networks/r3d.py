@@ -98,15 +98,23 @@ class R3D(nn.Module):
 
     def forward(self, video: Float[Tensor, "batch 3 frames height width"]) -> Float[Tensor, "batch dim"]:
         """Features."""
+        return self.maps(video).mean((2, 3, 4))
+
+    def maps(self, video: Float[Tensor, "batch 3 frames height width"]) -> Tensor:
+        """What is averaged: [B, dim, T, H', W'], as many frames as were given."""
         x = F.relu(self.stem_norm(self.stem(video)))
         if self.config.pooled:
             x = F.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
         for block in self.blocks:
             x = block(x)
-        return x.mean((2, 3, 4))
+        return x
 
     def flops(self, size: Size) -> Flops:
         """Of one clip of (frames, height, width)."""
+        return self.costs(size)[0]
+
+    def costs(self, size: Size) -> tuple[Flops, Size]:
+        """The operations of one clip of (frames, height, width), and what these are in its maps."""
         size = _strided(size, self.config.stem_stride)
         # What the first layer reads is data.
         total = convolution(self.stem, math.prod(size)).on_data
@@ -115,7 +123,7 @@ class R3D(nn.Module):
             assert isinstance(block, Block)
             cost, size = block.flops(size)
             total += cost
-        return total
+        return total, size
 
 
 def _conv(channels: int, out: int, kernel: Sequence[int], stride: int = 1) -> nn.Conv3d:

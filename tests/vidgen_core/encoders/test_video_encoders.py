@@ -59,14 +59,16 @@ def test_a_saved_encoder_opens_again_with_its_digest(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_frame_and_every_channel_is_read(name):
+def test_every_frame_that_is_looked_at_is_read_in_every_channel(name):
     encoder = built(name).eval()
     with torch.no_grad():
         for values in encoder.parameters():
             values.add_(0.02 * torch.randn(values.shape))
     video = torch.randn(1, 3, 9, 32, 32, requires_grad=True)
     encoder.embed(video).square().sum().backward()
-    assert (video.grad.abs().amax((3, 4)) > 0).all()
+    # ClipBERT looks at a few frames by design: here two clips of two frames, four apart.
+    read = [0, 4, 8] if name == "clipbert" else list(range(9))
+    assert (video.grad[:, :, read].abs().amax((3, 4)) > 0).all()
 
 
 @pytest.mark.parametrize(
