@@ -27,9 +27,9 @@ class Augmentation(Frozen):
 
     """
 
-    least_area: float = Field(0.5, gt=0, le=1)
-    widest: float = Field(1.33, ge=1)
-    color: float = Field(0.4, ge=0, le=1)
+    least_area: float = Field(0.75, gt=0, le=1)
+    widest: float = Field(1.15, ge=1)
+    color: float = Field(0.3, ge=0, le=1)
     hue: float = Field(0.0, ge=0, le=0.5)
 
 

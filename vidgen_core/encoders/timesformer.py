@@ -36,7 +36,7 @@ class Config(Frozen):
     def tiny(cls) -> "Config":
         """Shape and direction in the sample videos: 12 classes, 9 frames of 32 px."""
         return cls(
-            network=Network(classes=12, frames=9, side_px=32, patch_px=4, dim=96, depth=4, heads=4, drop_path=0.0)
+            network=Network(classes=12, frames=9, side_px=32, patch_px=8, dim=96, depth=3, heads=4, drop_path=0.0)
         )
 
     def build(self) -> "TimeSformerEncoder":

@@ -37,7 +37,8 @@ def test_two_workers_have_the_loss_gradient_and_statistics_of_one_with_both_thei
     both = together[name]
     assert both.keys() == alone.keys()
     assert both["loss"] == pytest.approx(alone["loss"].item(), rel=1e-4)
-    for kind in (False, True):
+    # Many norms over few samples make much of the order of a sum; one that missed a worker would be half as long.
+    for kind, error in ((False, 2e-2), (True, 1e-3)):
         names = [key for key in alone if ("running" in key) == kind]
         whole, parts = (torch.cat([told[key].flatten() for key in names]) for told in (alone, both))
-        assert (parts - whole).norm() < 1e-3 * whole.norm()
+        assert (parts - whole).norm() < error * whole.norm()

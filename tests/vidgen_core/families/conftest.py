@@ -16,8 +16,17 @@ from vidgen_core.training.settings import TrainSettings
 SPACE = Space(channels=4, frames=3, height=8, width=8, text_dim=64)
 CAPTIONS = ["a red square moves left", "a blue circle moves up", "a green triangle", "a red circle moves right"]
 ENCODER = HashedWords.tiny().build()
+
+
+def _learns(name: str) -> bool:
+    """Whether an encoder's file holds a learner; the others need weights of others, or none."""
+    module = discovery.load("vidgen_core.encoders", name)
+    return any(isinstance(one, type) and one.__module__ == module.__name__ and issubclass(one, Learner)
+               for one in vars(module).values())  # fmt: skip
+
+
 FAMILIES = [("families", name) for name in discovery.names("vidgen_core.families")]
-ENCODERS = [("encoders", name) for name in discovery.names("vidgen_core.encoders")]
+ENCODERS = [("encoders", name) for name in discovery.names("vidgen_core.encoders") if _learns(name)]
 CODECS = [("codecs", name) for name in discovery.names("vidgen_core.codecs")]
 
 
