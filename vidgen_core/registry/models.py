@@ -86,7 +86,7 @@ def register(tracker: Tracker, name: str, generator_dir: Path, *, model: str, ta
         raise VidgenError("A model cannot be called so", got=name, allowed=allowed)
     ensure_model(store, name)
     for known in store.search_model_versions(f"name = '{name}'"):
-        if known.tags.get(_MODEL_TAG) == model:
+        if known.tags.get(_MODEL_TAG) == model and _LOGGED_TAG in known.tags:
             return _version(store, known)
     run = store.get_run(tracker.run_id)
     logged = store.create_logged_model(
@@ -157,6 +157,8 @@ def fetch(uri: str, model: str, cache_dir: Path, *, blocked_too: bool = False) -
     from vidgen_core.registry.serving import GENERATOR
 
     found = version_of(uri, model)
+    if not found.logged_model:
+        raise VidgenError(f"{found} was not registered by this version of vidgen", move="Register it: vidgen release")
     if found.blocked and not blocked_too:
         raise VidgenError(
             f"{found} must not be used: {found.blocked}",

@@ -3,10 +3,6 @@
 import base64
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -22,6 +18,7 @@ import pytest
 from flows.home import Home
 from flows.sampling import draw
 from tests.vidgen_core.registry.conftest import new_registry
+from tests.vidgen_core.registry.servers import mlflow_started
 from tests.vidgen_core.registry.small import promoted
 from vidgen_core.applications.generator import Generator
 from vidgen_core.errors import VidgenError
@@ -121,31 +118,11 @@ def test_a_mistake_of_the_sender_leaves_its_place(generators):
 
 @contextmanager
 def server(home, config):
-    """MLflow's model server, as a user starts it: its address and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": home.mlflow_uri, "MLFLOW_DISABLE_TELEMETRY": "true",
-                   "SERVING_MODEL_CONFIG": json.dumps(config), "PYTHONPATH": str(Path(__file__).parents[3]),
-                   "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # fmt: skip
-    model = ("-m", "models:/shapes@champion", "--env-manager", "local")
-    command = [sys.executable, "-m", "mlflow", "models", "serve", *model, "--host", "127.0.0.1", "--port", str(port)]
-    log = (home.root / "server.log").open("w")
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            assert process.poll() is None, (home.root / "server.log").read_text()
-            assert time.monotonic() < deadline
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.3)
-        yield f"http://127.0.0.1:{port}/invocations", process
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+    """MLflow's model server: its address and its process."""
+    arguments = ["models", "serve", "-m", "models:/shapes@champion", "--env-manager", "local"]
+    told = {"MLFLOW_TRACKING_URI": home.mlflow_uri, "SERVING_MODEL_CONFIG": json.dumps(config)}
+    with mlflow_started(home.root / "server.log", "ping", arguments, **told) as (address, process):
+        yield f"{address}/invocations", process
 
 
 def posted(url, rows):
