@@ -44,6 +44,12 @@ def forget_source(home: Home, what: str, *, sure: Callable[[str], bool]) -> str:
     lines = [f"Removed {uri}: {rows}; {removed.files:,} files deleted, {removed.file_bytes / 1e6:.1f} MB."]
     lines.append("The next prepare passes over these bytes. The file itself, if you have it still, is yours to delete.")
     lines += [f"Learned from it, and is blocked until it is trained again: {version}" for version in seen.versions]
+    lines += [
+        f"A copy of {version} is at {place}; this blocks it there: vidgen release --copy-to {place} "
+        f"--model {version.name}/{version.version}"
+        for version in seen.versions
+        for place in version.copies
+    ]
     lines += [] if seen.versions else ["No registered model version saw it."]
     lines += [f"May have learned from it, files of its release are gone: {version}" for version in seen.unknown]
     lines += [f"May show its pictures: {place}" for place in _shown(home)] if seen.releases or seen.unknown else []

@@ -66,15 +66,17 @@ def lineage(home: Home, model: str, *, as_json: bool) -> str:
         ("version", f"{told['name']} version {told['version']}" + "".join(f" @{alias}" for alias in told["aliases"])),
         ("model", told["model"]),
         *([("blocked", told["blocked"])] if told["blocked"] else []),
-        ("run", f"{told['run']['mlflow']} in MLflow, {told['run']['key']} in runs/, recipe {told['run']['recipe']}"),
+        ("recipe", told["run"]["recipe"]),
+        ("run", told["run"]["key"]),
+        ("MLflow run", told["run"]["mlflow"]),
         ("release", release["digest"]),
         *((name, f"version {state['version']}, {state['rows']:,} rows") for name, state in release["tables"].items()),
         ("clips", f"{len(clips)} from {len({clip['source_id'] for clip in clips})} sources"),
         *((clip["clip_id"], f"of {clip['source_id']}, {clip['split']}") for clip in clips[:_SHOWN]),
         *([("...", "--json has all of them")] if len(clips) > _SHOWN else []),
         *([("gone", f"{release['files_gone']} files of it, with their clips")] if release["files_gone"] else []),
-        *((f"journal {one['number']}", f"{one['action']} by {one['who']}: {' '.join(one['reasons'])}")
-          for one in told["journal"]),
+        *((f"journal {one['number']}", text)
+          for one in told["journal"] for text in (f"{one['action']} by {one['who']}", *one["reasons"])),
     ]  # fmt: skip
     return aligned(rows)
 

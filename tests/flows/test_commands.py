@@ -161,3 +161,8 @@ def test_latents_are_verified_and_a_rotten_one_ends_with_1(prepared, tmp_path):
     told = vidgen(*at, code=1)
     assert clip_id in told
     assert "give vidgen latents again" in told
+
+
+def test_release_says_what_goes_together():
+    assert "one of them" in vidgen("release", "--rollback", "--copy-to", "x", code=2)
+    assert "--model goes with" in vidgen("release", "--model", "shapes", code=2)

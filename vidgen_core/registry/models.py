@@ -7,15 +7,21 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from vidgen_core import digests
+from vidgen_core.applications import generator
 from vidgen_core.errors import VidgenError, did_you_mean
 from vidgen_core.frozen import Frozen
 from vidgen_core.registry.gate import Evidence
 from vidgen_core.registry.journal import BLOCKED_TAG, ensure_model, journal_of, models_of, settle
+from vidgen_core.registry.serving import GENERATOR, write_description
 from vidgen_core.registry.tracking import Tracker, client
 
 __all__ = [
+    "COPIES_TAG",
     "EVIDENCE_TAG",
+    "MODEL_TAG",
     "SHAPE_TAG",
     "Version",
     "evidence_of",
@@ -28,7 +34,9 @@ __all__ = [
 
 # MLflow's database does not keep which LoggedModel a version is of.
 _LOGGED_TAG = "vidgen.logged_model"
-EVIDENCE_TAG, _MODEL_TAG, _RELEASE_TAG = "vidgen.evidence", "vidgen.model", "vidgen.release"
+EVIDENCE_TAG, MODEL_TAG, _RELEASE_TAG = "vidgen.evidence", "vidgen.model", "vidgen.release"
+# Addresses of the registries that copies of it went to.
+COPIES_TAG = "vidgen.copies"
 # Of the clips that the version makes: "frames x height x width".
 SHAPE_TAG = "vidgen.shape"
 
@@ -59,6 +67,11 @@ class Version(Frozen):
     blocked: str = ""
     tags: dict[str, str] = {}
 
+    @property
+    def copies(self) -> list[str]:
+        """Addresses of the registries that copies of it went to."""
+        return self.tags.get(COPIES_TAG, "").split()
+
     def __str__(self) -> str:
         """As people name it: shapes version 3 @champion."""
         return f"{self.name} version {self.version}" + "".join(f" @{alias}" for alias in self.aliases)
@@ -78,19 +91,17 @@ def register(tracker: Tracker, name: str, generator_dir: Path, *, model: str, ta
         VidgenError: Models cannot be called so.
 
     """
-    from vidgen_core.registry.serving import GENERATOR, write_description
-
     store = client(tracker.uri)
     if name.endswith(journal_of("")):
         allowed = f"a name that does not end with {journal_of('')}"
         raise VidgenError("A model cannot be called so", got=name, allowed=allowed)
     ensure_model(store, name)
     for known in store.search_model_versions(f"name = '{name}'"):
-        if known.tags.get(_MODEL_TAG) == model and _LOGGED_TAG in known.tags:
+        if known.tags.get(MODEL_TAG) == model and _LOGGED_TAG in known.tags:
             return _version(store, known)
     run = store.get_run(tracker.run_id)
     logged = store.create_logged_model(
-        run.info.experiment_id, name=name, source_run_id=tracker.run_id, tags={**tags, _MODEL_TAG: model}
+        run.info.experiment_id, name=name, source_run_id=tracker.run_id, tags={**tags, MODEL_TAG: model}
     )
     with tempfile.TemporaryDirectory() as folder:
         file = write_description(Path(folder), model_id=logged.model_id, run_id=tracker.run_id)
@@ -99,7 +110,7 @@ def register(tracker: Tracker, name: str, generator_dir: Path, *, model: str, ta
     store.finalize_logged_model(logged.model_id, "READY")
     made = store.create_model_version(
         name, logged.artifact_location, run_id=tracker.run_id, model_id=logged.model_id,
-        tags={**tags, _MODEL_TAG: model, _LOGGED_TAG: logged.model_id},
+        tags={**tags, MODEL_TAG: model, _LOGGED_TAG: logged.model_id},
     )  # fmt: skip
     return _version(store, made)
 
@@ -152,10 +163,6 @@ def fetch(uri: str, model: str, cache_dir: Path, *, blocked_too: bool = False) -
         VidgenError: There is none, it is blocked, or the registry's bytes are not those that were registered.
 
     """
-    # With torch, which who only asks for names does not need.
-    from vidgen_core.applications.generator import digest as digest_of
-    from vidgen_core.registry.serving import GENERATOR
-
     found = version_of(uri, model)
     if not found.logged_model:
         raise VidgenError(f"{found} was not registered by this version of vidgen", move="Register it: vidgen release")
@@ -168,7 +175,7 @@ def fetch(uri: str, model: str, cache_dir: Path, *, blocked_too: bool = False) -
     folder = cache_dir / f"{found.name}-{found.version}-{found.model[:12]}"
     if not (folder / "generator.json").exists():
         came = _downloaded(uri, f"{found.source}/{GENERATOR}", folder.with_name(f".{folder.name}.staging"))
-        if (digest := digest_of(came)) != found.model:
+        if (digest := generator.digest(came)) != found.model:
             raise VidgenError(
                 f"The registry's bytes of {found} are not those that were registered",
                 got=digest, allowed=found.model, move="Restore its files, or go back with vidgen release --rollback",
@@ -192,13 +199,24 @@ def keep_evidence(store: Any, version: Version, evidence: Evidence) -> str:
 
 
 def evidence_of(uri: str, version: Version) -> Evidence | None:
-    """What the gate decided upon last; None where it was never asked."""
+    """What the gate decided upon last; None where it was never asked.
+
+    Raises:
+        VidgenError: Another version of vidgen wrote it, with other fields.
+
+    """
     key = version.tags.get(EVIDENCE_TAG)
     if key is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         file = _downloaded(uri, f"{version.source}/evidence/{key}.json", Path(folder) / "evidence")
-        return Evidence.model_validate_json(file.read_text())
+        try:
+            return Evidence.model_validate_json(file.read_text())
+        except ValidationError as error:
+            raise VidgenError(
+                f"What {version} was promoted by cannot be read by this version of vidgen, so nothing is compared with it",
+                move="Give vidgen release for its run again, or go back with vidgen release --rollback",
+            ) from error
 
 
 def trained_on(uri: str, releases: Collection[str]) -> list[Version]:
@@ -229,7 +247,7 @@ def _version(store: Any, found: Any) -> Version:
         run_id=found.run_id or "",
         logged_model=found.tags.get(_LOGGED_TAG, ""),
         source=found.source,
-        model=found.tags.get(_MODEL_TAG, ""),
+        model=found.tags.get(MODEL_TAG, ""),
         release=found.tags.get(_RELEASE_TAG, ""),
         aliases=tuple(sorted(alias for alias, number in aliases.items() if int(number) == int(found.version))),
         blocked=found.tags.get(BLOCKED_TAG, ""),

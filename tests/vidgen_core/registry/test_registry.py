@@ -105,8 +105,19 @@ def test_a_blocked_version_is_refused_with_the_next_move_unless_it_is_asked_for(
         with pytest.raises(VidgenError, match=r"must not be used: it learned from a\.mp4.*Train again.*--blocked-too"):
             fetch(registry.uri, name, tmp_path)
     assert digest(fetch(registry.uri, "taken@champion", tmp_path, blocked_too=True)) == model
-    with pytest.raises(VidgenError, match="must not be used"):
-        copy_version(registry.uri, "taken/1", registry.uri, artifacts=None, who="t")
+
+
+def test_a_blocked_version_blocks_its_copy(registry, other_registry, generators):
+    folder, model = generators(0)
+    version = register(registry.run, "recalled", folder, model=model, tags=TAGS)
+    promoted(registry.uri, version)
+    told = (registry.uri, "recalled/1", other_registry.uri)
+    copy_version(*told, artifacts=other_registry.folder / "mlartifacts", who="t")
+    assert version_of(registry.uri, "recalled/1").copies == [other_registry.uri]
+    block(registry.uri, [version], "it saw a.mp4", who="t")
+    with pytest.raises(VidgenError, match=r"it saw a\.mp4.*1 copies of it there are blocked.*recalled version 1"):
+        copy_version(*told, artifacts=None, who="t")
+    assert version_of(other_registry.uri, "recalled@champion").blocked == "it saw a.mp4"
 
 
 def test_a_version_is_tried_from_the_bytes_that_the_registry_has(registry, generators):
