@@ -214,7 +214,7 @@ def evidence_of(uri: str, version: Version) -> Evidence | None:
             return Evidence.model_validate_json(file.read_text())
         except ValidationError as error:
             raise VidgenError(
-                f"What {version} was promoted by cannot be read by this version of vidgen, so nothing is compared with it",
+                f"What {version} was promoted by cannot be read by this vidgen, so nothing is compared with it",
                 move="Give vidgen release for its run again, or go back with vidgen release --rollback",
             ) from error
 
