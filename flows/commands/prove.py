@@ -1,5 +1,6 @@
 """`vidgen train --prove-resume`: kill the training, go on, and compare with a run that nobody killed."""
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from flows.stage import write_value
 from flows.stages.train import job_of
 from vidgen_core.training.prove import Proof, prove
 
-__all__ = ["proof_file", "prove_resume"]
+__all__ = ["kept_proof", "prove_resume"]
 
 
 def prove_resume(spec: Spec, *, as_json: bool) -> tuple[str, bool]:
@@ -26,13 +27,23 @@ def prove_resume(spec: Spec, *, as_json: bool) -> tuple[str, bool]:
     with tempfile.TemporaryDirectory(prefix=".proof-", dir=spec.home.training_dir) as folder:
         job = job_of(spec)
         proof = prove(job, Path(folder))
-    write_value(proof_file(spec.home, job.work_dir.name), proof)
+    write_value(_file(spec.home, job.work_dir.name), proof)
     text = proof.model_dump_json(indent=1) if as_json else _told(proof)
     return text, proof.passed
 
 
-def proof_file(home: Home, job: str) -> Path:
-    """Where the latest proof of a training job is kept."""
+def kept_proof(home: Home, job: str) -> Proof | None:
+    """The latest proof of a training job, if there is one."""
+    file = _file(home, job)
+    if not file.exists():
+        return None
+    told = json.loads(file.read_text())
+    # It follows from the rest.
+    del told["passed"]
+    return Proof.model_validate(told)
+
+
+def _file(home: Home, job: str) -> Path:
     return home.training_dir / f"{job}.proof.json"
 
 

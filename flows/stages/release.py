@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.tables import Release
-from flows.commands.prove import proof_file
+from flows.commands.prove import kept_proof
 from flows.spec import STAGES, Row, Spec, StageResult
 from flows.stage import ProgressFile
 from flows.stages.train import open_tracker
@@ -14,11 +14,10 @@ from flows.strip import read_strip
 from vidgen_core.evaluation.evaluate import Evaluation
 from vidgen_core.evaluation.page import PageData, render
 from vidgen_core.registry.gate import Decision, Evidence
-from vidgen_core.registry.models import SHAPE_TAG, Version, register
+from vidgen_core.registry.models import SHAPE_TAG, Version, register, version_of
 from vidgen_core.registry.promotion import promote
 from vidgen_core.registry.trial import drawn
 from vidgen_core.training.journal import History
-from vidgen_core.training.prove import Proof
 
 __all__ = ["run"]
 
@@ -39,17 +38,16 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     page.write_text(render(_page(spec, evaluation, version, decision)))
     tracker.artifact(page, "report")
     tracker.finish()
-    alias = "champion" if decision.promoted else "challenger"
+    named = version_of(tracker.uri, f"{version.name}/{version.version}")
     note = " ".join([*decision.reasons, *decision.notes])
-    rows = (Row(name=f"{recipe.model} version {version.version} @{alias}", note=note), Row(name="page", note=str(page)))
+    rows = (Row(name=str(named), note=note), Row(name="page", note=str(page)))
     facts = {"version": version.version, "promoted": decision.promoted, "page": str(page), "reasons": decision.reasons}
     return StageResult(stage="release", rows=rows, facts=facts)
 
 
 def _evidence(spec: Spec, evaluation: Evaluation, version: Version) -> Evidence:
     """What the gate decides upon: what was measured, proved, taken down, and drawn from the registry's bytes."""
-    file = proof_file(spec.home, Path(spec.result("train").facts["model_dir"]).name)
-    proof = Proof.model_validate_json(file.read_text()) if file.exists() else None
+    proof = kept_proof(spec.home, Path(spec.result("train").facts["model_dir"]).name)
     forgotten = spec.home.tables().read("forgotten").to_pylist()
     return Evidence(
         evaluation=evaluation,

@@ -60,7 +60,7 @@ def decide(candidate: Evidence, champion: Evaluation | None) -> Decision:
             against += _compared(candidate.evaluation, champion, name, candidate.settings)
     if against:
         return Decision(promoted=False, reasons=tuple(against), notes=tuple(notes))
-    why = "there is no champion yet" if champion is None else "it is not worse than the champion"
+    why = "there is no champion to compare it with" if champion is None else "it is not worse than the champion"
     return Decision(promoted=True, reasons=(f"All gates pass, and {why}.",), notes=tuple(notes))
 
 
@@ -75,7 +75,7 @@ def _of_the_data(candidate: Evidence) -> list[str]:
     if candidate.drawn:
         against.append(f"No video can be drawn from the registry's bytes: {candidate.drawn}")
     if candidate.proof is not None and not candidate.proof[1]:
-        against.append(f"Its training does not resume as if nothing had happened: {candidate.proof[0]}")
+        against.append(f"Its training does not resume: {candidate.proof[0]}")
     return against
 
 

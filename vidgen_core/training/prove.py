@@ -93,7 +93,8 @@ class Proof(Frozen):
     def sentence(self) -> str:
         """What was tried and held."""
         held = sum(case.passed for case in self.cases)
-        return f"of {len(self.cases)} runs killed after step {self.killed_at} of {self.steps}, {held} went on exactly."
+        killed = f"of {len(self.cases)} runs killed after step {self.killed_at} of {self.steps}"
+        return f"{killed}, {held} went on as if nothing had happened."
 
 
 def prove(job: Job, folder: Path, *, steps: int = 12) -> Proof:

@@ -40,7 +40,7 @@ REFUSED = {
         evidence(settings=GateSettings(required=("nearest_ratio",))), "repeats what it saw was not measured",
     ),
     "no proof": (evidence(settings=GateSettings(required=("resume_proof",))), "vidgen train --prove-resume does it"),
-    "a failed proof": (evidence(proof=("1 of 2 went on exactly.", False)), "as if nothing had happened: 1 of 2"),
+    "a failed proof": (evidence(proof=("1 of 2 went on exactly.", False)), "Its training does not resume: 1 of 2"),
     "a takedown": (evidence(taken_down=("abc",)), "1 sources that were taken down (abc), and 0 are wanted"),
     "a broken version": (evidence(drawn="Its values are not all finite."), "registry's bytes: Its values are not all"),
 }  # fmt: skip

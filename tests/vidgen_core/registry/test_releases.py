@@ -3,12 +3,15 @@
 import pytest
 
 from flows.commands.lineage import lineage
+from flows.commands.prove import kept_proof
 from flows.commands.release import copy_release, roll_back
 from flows.home import Home, registry_at
+from flows.stage import write_value
 from tests.vidgen_core.registry.conftest import new_registry
 from tests.vidgen_core.registry.small import promoted
 from vidgen_core.errors import VidgenError
 from vidgen_core.registry.models import SHAPE_TAG, register, version_of
+from vidgen_core.training.prove import Case, Proof
 
 
 def test_rollback_and_copy_say_what_they_did(empty_registry, generators, tmp_path):
@@ -31,3 +34,14 @@ def test_rollback_and_copy_say_what_they_did(empty_registry, generators, tmp_pat
 def test_a_registry_is_a_home_a_database_or_a_server(tmp_path):
     assert registry_at("http://h:5000") == ("http://h:5000", None)
     assert registry_at(f"sqlite:///{tmp_path}/a.db") == (f"sqlite:///{tmp_path}/a.db", tmp_path / "mlartifacts")
+
+
+def test_a_proof_that_was_kept_is_read_back(tmp_path):
+    home = Home.open(tmp_path)
+    case = Case(workers=(1, 2), resumed_from=6, samples_equal=True, losses_equal=True, weights_equal=False,
+                loss_error=0.0, weight_error=0.1, passed=False)  # fmt: skip
+    proof = Proof(steps=12, killed_at=7, digest="d", cases=(case,), notes=())
+    assert kept_proof(home, "job") is None
+    write_value(home.training_dir / "job.proof.json", proof)
+    assert kept_proof(home, "job") == proof
+    assert proof.sentence == "of 1 runs killed after step 7 of 12, 0 went on as if nothing had happened."
