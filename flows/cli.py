@@ -14,6 +14,7 @@ from flows.commands.text import say
 from flows.data_commands import data_app
 from flows.failures import MISTAKE_EXIT, StageCrashedError, disk_full, is_disk_full
 from flows.options import HOME, RECIPE, VIDEOS, AsJson, Changes, HomeDir, Ray, Recipe, TablesAt, Videos
+from flows.service_commands import service_app
 from flows.stopping import stop
 from vidgen_core.errors import VidgenError
 
@@ -23,17 +24,17 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 videos_app = typer.Typer(no_args_is_help=True, help="Sample videos.")
 app.add_typer(videos_app, name="videos")
 app.add_typer(data_app)
+app.add_typer(service_app)
 _out, _err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 
 def main() -> None:
     """The console script."""
     try:
-        # An interrupt comes back as the code that a shell expects of it, and not as an exception.
-        if app(standalone_mode=False) == 128 + signal.SIGINT:
+        # An interrupt and an exit come back as the code that a shell expects of them, and not as exceptions.
+        code = app(standalone_mode=False) or 0
+        if code == 128 + signal.SIGINT:
             raise KeyboardInterrupt
-    except typer.Exit as error:
-        _leave("", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _leave("Stopped. The same command goes on from here.", stop.code)
     except StageCrashedError as error:
@@ -44,7 +45,7 @@ def main() -> None:
         if sentence is None:
             raise
         _leave(sentence, error.exit_code if isinstance(error, VidgenError) else MISTAKE_EXIT)
-    _leave("", 0)
+    _leave("", code)
 
 
 def _sentence(error: Exception) -> str | None:

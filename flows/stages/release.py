@@ -41,7 +41,10 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     named = version_of(tracker.uri, f"{version.name}/{version.version}")
     note = " ".join([*decision.reasons, *decision.notes])
     rows = (Row(name=str(named), note=note), Row(name="page", note=str(page)))
-    facts = {"version": version.version, "promoted": decision.promoted, "page": str(page), "reasons": decision.reasons}
+    facts = {
+        "version": version.version, "promoted": decision.promoted, "page": str(page), "reasons": decision.reasons,
+        "data": spec.result("prepare").facts["data"],
+    }  # fmt: skip
     return StageResult(stage="release", rows=rows, facts=facts)
 
 
