@@ -36,7 +36,7 @@ def files(tmp_path):
 @pytest.fixture
 def draw(monkeypatch, files, able):
     def act(generator=able, **wish):
-        monkeypatch.setattr(sampling, "fetch", lambda *_: files)
+        monkeypatch.setattr(sampling, "fetch", lambda *_, **__: files)
         monkeypatch.setattr(sampling.Generator, "load", lambda _: generator)
         out = files / "out.mp4"
         notes = sampling.draw(
