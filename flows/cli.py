@@ -151,9 +151,31 @@ def evaluate(recipe: Recipe = RECIPE, videos: Videos = VIDEOS, home: HomeDir = H
 
 
 @app.command()
-def release(recipe: Recipe = RECIPE, videos: Videos = VIDEOS, home: HomeDir = HOME, changes: Changes = None) -> None:
+def release(  # noqa: PLR0913 - the options of a command
+    recipe: Recipe = RECIPE,
+    videos: Videos = VIDEOS,
+    home: HomeDir = HOME,
+    changes: Changes = None,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Make the previous champion the champion again")] = False,
+    copy_to: Annotated[
+        str, typer.Option("--copy-to", help="Copy a version to another home or http://HOST:5000, gated there")
+    ] = "",
+    model: Annotated[str, typer.Option("--model", help="With these two: NAME, for a copy NAME@alias or NAME/3")] = "",
+) -> None:
     """Register the generator; the gate decides whether it becomes the champion."""
-    _launch("release", recipe, videos, home, changes)
+    if rollback and copy_to:
+        raise VidgenError("Two things are asked for at once", got="--rollback, --copy-to", allowed="one of them")
+    if not (rollback or copy_to):
+        if model:
+            raise VidgenError("--model goes with --rollback or --copy-to", got=model)
+        _launch("release", recipe, videos, home, changes)
+        return
+    from flows.commands.release import copy_release, roll_back
+    from flows.home import Home
+    from flows.recipes.recipe import load
+
+    name = model or load(recipe, changes or []).model
+    say(roll_back(Home.open(home), name) if rollback else copy_release(Home.open(home), name, copy_to))
 
 
 @app.command()

@@ -94,6 +94,19 @@ def explain(
 
 
 @data_app.command()
+def lineage(
+    model: Annotated[str, typer.Argument(help="name@alias or name/version")],
+    home: HomeDir = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """From a registered version to its run, its data release and its clips, and what was decided about it."""
+    from flows.commands.lineage import lineage as tell
+    from flows.home import Home
+
+    say(tell(Home.open(home), model, as_json=as_json))
+
+
+@data_app.command()
 def export(
     clip: Annotated[str, typer.Argument(help="A clip; the beginning of its id will do")],
     out: Annotated[Path, typer.Option("--out", help="An .mp4 or .mkv file")],

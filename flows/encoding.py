@@ -1,5 +1,6 @@
 """Training a video encoder on the clips of a home, measuring it on those held out, and registering it."""
 
+import getpass
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from vidgen_core.evaluation.probes import changed_copies, linear_probe, recall_a
 from vidgen_core.frozen import Frozen
 from vidgen_core.interfaces import Text, VideoEncoder, to_clips
 from vidgen_core.registry.encoders import promote_if_better
-from vidgen_core.registry.models import Version, register
+from vidgen_core.registry.models import ENCODER, Version, register
 from vidgen_core.registry.tracking import Tracker
 from vidgen_core.training.columns import read_rows
 from vidgen_core.training.job import Data, Job
@@ -124,7 +125,7 @@ def train_encoder(home: Home, recipe: EncoderRecipe) -> Trained:
     tracker.log(fitted.steps, {f"eval/{figure}": value for figure, value in figures.items()})
     clips = tables.digest("clips")
     tags = {"vidgen.clips": clips, "vidgen.encoder": job.name, "vidgen.run_key": run_key}
-    version = register(tracker, name, job.final_dir, model=weights.digest(job.final_dir), tags=tags)
+    version = register(tracker, name, job.final_dir, model=weights.digest(job.final_dir), tags=tags, kind=ENCODER)
     tracker.finish()
     first = next((one for one in ("accuracy", "retrieval", "probe", "copies") if one in figures), None)
     if first is None:
@@ -133,9 +134,7 @@ def train_encoder(home: Home, recipe: EncoderRecipe) -> Trained:
             got="; ".join(not_run.values()),
             move="Prepare more clips, or name --set labels=FILE",
         )
-    alias = promote_if_better(
-        tracker.uri, version, first, figures[first], data=clips, lock_file=home.root / "promotion.lock"
-    )
+    alias = promote_if_better(tracker.uri, version, first, figures[first], data=clips, who=getpass.getuser())
     return Trained(version, alias, job.final_dir, figures, not_run)
 
 

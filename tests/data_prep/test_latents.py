@@ -6,14 +6,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from data_prep.clips import encode
 from data_prep.latents import embed_captions, encode_latents, latents_table
 from data_prep.parts import write_part
 from data_prep.run import PoolRunner
 from data_prep.tables import SCHEMAS, Part, Tables
 from data_prep.verify import verify_embeddings, verify_latents
 from vidgen_core import weights
-from vidgen_core.clip import decode_clips
+from vidgen_core.clip import decode_clips, encode
 from vidgen_core.codecs import causal_vae, identity
 from vidgen_core.codecs._open import open_codec
 from vidgen_core.encoders import hashed_words

@@ -15,7 +15,7 @@ from data_prep.prepare import prepare
 from data_prep.samples import make
 from data_prep.tables import Tables
 from flows.commands.forget import forget_source
-from flows.commands.lineage import seen_by
+from flows.commands.lineage import lineage, seen_by
 from flows.home import Home
 from flows.recipes.recipe import load
 from flows.spec import Spec, StageResult
@@ -105,14 +105,24 @@ def test_forget_asks_first_and_names_the_versions_that_learned_from_it(prepared)
         store.create_model_version("shapes", "somewhere", tags={"vidgen.release": tag})
     store.set_registered_model_alias("shapes", "champion", "1")
     uri = tables.query("select any_value(uri) uri from spans join clips using (clip_id)")["uri"][0].as_py()
+    before = json.loads(lineage(home, "shapes@champion", as_json=True))["clips"]
     rows = len(tables.read("clips"))
+    assert {clip["clip_id"] for clip in before} == set(tables.read("clips")["clip_id"].to_pylist())
     assert "Nothing was removed" in forget_source(home, uri, sure=lambda what: uri not in what)
     assert len(tables.read("clips")) == rows
     told = vidgen("forget", uri, "--home", home.root, "--yes")
-    assert "Learned from it: shapes version 1 @champion" in told
+    assert "Learned from it, and is blocked until it is trained again: shapes version 1 @champion" in told
     assert "version 2" not in told
     assert len(tables.read("clips")) < rows
-    assert seen_by(home, find(tables, uri)).versions == ["shapes version 1 @champion"]
+    (seen,) = seen_by(home, find(tables, uri)).versions
+    assert (str(seen), seen.blocked) == ("shapes version 1", f"it learned from {uri}, which was taken down")
+    assert store.get_registered_model("shapes").aliases == {}
+    told = json.loads(lineage(home, "shapes/1", as_json=True))
+    assert told["release"]["digest"] == release
+    assert {clip["clip_id"] for clip in told["clips"]} < {clip["clip_id"] for clip in before}
+    assert told["release"]["files_gone"] == 1
+    assert [entry["action"] for entry in told["journal"]] == ["block"]
+    assert "blocked" in lineage(home, "shapes/1", as_json=False)
 
 
 @pytest.mark.slow
@@ -151,3 +161,8 @@ def test_latents_are_verified_and_a_rotten_one_ends_with_1(prepared, tmp_path):
     told = vidgen(*at, code=1)
     assert clip_id in told
     assert "give vidgen latents again" in told
+
+
+def test_release_says_what_goes_together():
+    assert "one of them" in vidgen("release", "--rollback", "--copy-to", "x", code=2)
+    assert "--model goes with" in vidgen("release", "--model", "shapes", code=2)

@@ -3,11 +3,13 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from vidgen_core.encoders._open import open_encoder_folder
 from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import VideoEncoder
 from vidgen_core.registry import models
+from vidgen_core.registry.journal import CHALLENGER, CHAMPION, Entry, append, settle
 from vidgen_core.registry.models import Version
 from vidgen_core.registry.tracking import client
 
@@ -39,7 +41,7 @@ def open_video_encoder(named: str | Path, *, uri: str = "", cache_dir: Path | No
     return open_encoder_folder(folder)
 
 
-def promote_if_better(uri: str, version: Version, figure: str, value: float, *, data: str, lock_file: Path) -> str:
+def promote_if_better(uri: str, version: Version, figure: str, value: float, *, data: str, who: str) -> str:
     """Make a version the champion unless the champion has a better figure; returns the alias that it got.
 
     Figures compare on the same data alone: a champion that was measured on other clips is replaced.
@@ -50,23 +52,30 @@ def promote_if_better(uri: str, version: Version, figure: str, value: float, *, 
         figure: What was measured, the higher the better.
         value: What it came to.
         data: Digest of the clips.
-        lock_file: Promotions of one home happen one after the other.
+        who: The account that asks.
 
     """
     store, own = client(uri), {"figure": figure, "value": value, "data": data}
-    with models.locked(lock_file):
-        store.set_model_version_tag(version.name, str(version.version), _MEASURED, json.dumps(own))
-        champion = models.by_alias(store, version.name, models.CHAMPION)
-        before = None if champion is None else int(champion.version)
-        theirs = {} if champion is None else json.loads(champion.tags.get(_MEASURED, "{}"))
-        comparable = theirs.get("data") == data and theirs.get("figure") == figure
-        if before == version.version:
-            return models.CHAMPION
-        promoted = not comparable or value >= theirs["value"]
-        entry = {"time": time.time(), "from": before, "to": version.version, "promoted": promoted, **own}
-        store.set_registered_model_tag(version.name, f"vidgen.journal.{time.time_ns()}", json.dumps(entry))
-        if promoted and before is not None:
-            store.set_registered_model_alias(version.name, models.PREVIOUS, str(before))
-        alias = models.CHAMPION if promoted else models.CHALLENGER
-        store.set_registered_model_alias(version.name, alias, str(version.version))
-        return alias
+    store.set_model_version_tag(version.name, str(version.version), _MEASURED, json.dumps(own))
+    while True:
+        state = settle(store, version.name)
+        if version.version == state.champion:
+            return CHAMPION
+        promoted, why = _compared(store, version.name, state.champion, own)
+        entry = Entry(
+            action="promote" if promoted else "refuse", to=version.version, seen=state.champion, who=who,
+            time=time.time(), reasons=(why,), evidence={"model": version.model, "data": data},
+        )  # fmt: skip
+        if append(store, version.name, entry) in settle(store, version.name).counted:
+            return CHAMPION if promoted else CHALLENGER
+
+
+def _compared(store: Any, name: str, champion: int | None, own: dict[str, Any]) -> tuple[bool, str]:
+    """Whether it is better, and the sentence about it."""
+    told = f"Its {own['figure']} is {own['value']:.3f}"
+    if champion is None:
+        return True, f"{told}, and there is no champion yet."
+    theirs = json.loads(store.get_model_version(name, str(champion)).tags.get(_MEASURED, "{}"))
+    if (theirs.get("data"), theirs.get("figure")) != (own["data"], own["figure"]):
+        return True, f"{told}, and the champion was measured on other clips."
+    return own["value"] >= theirs["value"], f"{told}, the champion's {theirs['value']:.3f}."

@@ -7,7 +7,7 @@ from vidgen_core import weights
 from vidgen_core.encoders import cvrl
 from vidgen_core.errors import VidgenError
 from vidgen_core.registry.encoders import open_video_encoder, promote_if_better
-from vidgen_core.registry.models import register
+from vidgen_core.registry.models import ENCODER, register
 from vidgen_core.registry.tracking import Tracker
 
 
@@ -24,12 +24,11 @@ def test_a_better_encoder_takes_the_alias_and_opens_by_it(tmp_path):
     made = []
     for seed in range(3):
         encoder, digest = saved(tmp_path / f"encoder-{seed}", seed)
-        version = register(tracker, "encoder-cvrl", tmp_path / f"encoder-{seed}", model=digest, tags={})
+        version = register(tracker, "encoder-cvrl", tmp_path / f"encoder-{seed}", model=digest, tags={}, kind=ENCODER)
         made.append((encoder, version))
 
     def promoted(number, value, data="clips"):
-        lock_file = tmp_path / "promotion.lock"
-        return promote_if_better(uri, made[number][1], "probe", value, data=data, lock_file=lock_file)
+        return promote_if_better(uri, made[number][1], "probe", value, data=data, who="somebody")
 
     def champion():
         return open_video_encoder("encoder-cvrl@champion", uri=uri, cache_dir=tmp_path / "cache").digest
