@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from data_prep.clips import encode
@@ -14,7 +15,7 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.registry.models import fetch
 from vidgen_core.sampling import Sampling
 
-__all__ = ["draw"]
+__all__ = ["check_out", "draw", "write_beside"]
 
 _LEAST_SIDE_PX = 128
 
@@ -46,10 +47,7 @@ def draw(
     """
     for prompt in prompts:
         check_prompt(prompt)
-    if out.suffix.lower() != ".mp4" or not out.absolute().parent.is_dir():
-        raise VidgenError(
-            "Videos cannot be written there", got=str(out), allowed="an .mp4 file in a folder that exists"
-        )
+    check_out(out)
     generator = Generator.load(fetch(home.mlflow_uri, model, home.cache_dir))
     if changes.get("guidance") is not None and not generator.family.has_guidance:
         raise VidgenError("This model cannot be guided", got=f"family {generator.card.family}", move="Drop --guidance")
@@ -57,9 +55,27 @@ def draw(
     wanted = {name: value for name, value in changes.items() if value is not None}
     sampling = own.model_copy(update={**wanted, "conditions": _conditions(own, conditions)})
     videos = generator.videos(prompts, seed=seed, sampling=sampling)
+    write_beside(videos, out, generator.card.frame_rate)
+
+
+def check_out(out: Path) -> None:
+    """Refuse what is no place for a video.
+
+    Raises:
+        VidgenError: It is no .mp4 file in a folder that exists.
+
+    """
+    if out.suffix.lower() != ".mp4" or not out.absolute().parent.is_dir():
+        raise VidgenError(
+            "Videos cannot be written there", got=str(out), allowed="an .mp4 file in a folder that exists"
+        )
+
+
+def write_beside(videos: NDArray[np.uint8], out: Path, frame_rate: str) -> None:
+    """Write videos uint8 [N, T, H, W, 3] side by side; small ones are enlarged without smoothing."""
     factor = max(1, _LEAST_SIDE_PX // videos.shape[2])
     large = videos.repeat(factor, axis=2).repeat(factor, axis=3)
-    out.write_bytes(encode(np.concatenate(list(large), axis=2), generator.card.frame_rate))
+    out.write_bytes(encode(np.concatenate(list(large), axis=2), frame_rate))
 
 
 def _conditions(sampling: Sampling, told: Sequence[str]) -> dict[str, float | str]:

@@ -112,9 +112,17 @@ class Generator:
         return cls(card, family, open_codec(folder / "codec"), encoder)
 
     def videos(
-        self, prompts: Sequence[str], *, seed: int = 0, sampling: Sampling | None = None, batch: int = 16
+        self,
+        prompts: Sequence[str],
+        *,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+        batch: int = 16,
+        first: int = 0,
     ) -> NDArray[np.uint8]:
         """Videos uint8 [N, T, H, W, 3], one a prompt; video i is a function of the weights, its prompt, seed and i.
+
+        The first is video `first`, so that one of a draw can be drawn again.
 
         Raises:
             VidgenError: A prompt is empty or too long, or the model knows no such condition, or no negative prompts.
@@ -133,7 +141,7 @@ class Generator:
             for start in range(0, len(prompts), batch):
                 part = list(prompts[start : start + batch])
                 ask = Ask(
-                    index=torch.arange(start, start + len(part)),
+                    index=torch.arange(first + start, first + start + len(part)),
                     shape=self.card.space.shape,
                     text=self.encoder.encode(part),
                     steps=chosen.steps,

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from vidgen_core.evaluation.distances import Measurement
 from vidgen_core.evaluation.evaluate import Evaluation
+from vidgen_core.evaluation.measurements import Measurement
 from vidgen_core.evaluation.page import PageData, render
 from vidgen_core.evaluation.truth import Score, Share
 

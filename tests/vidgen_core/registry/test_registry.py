@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from vidgen_core.errors import VidgenError
-from vidgen_core.evaluation.distances import Measurement
 from vidgen_core.evaluation.evaluate import Evaluation
+from vidgen_core.evaluation.measurements import Measurement
 from vidgen_core.registry.gate import decide
 from vidgen_core.registry.models import fetch, promote, register
 from vidgen_core.registry.settings import GateSettings
