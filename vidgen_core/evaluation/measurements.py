@@ -94,7 +94,13 @@ def compared(ours: Measurement, theirs: Measurement) -> Literal["better", "worse
 
 
 def estimate(
-    metric: Metric, real: Features, made: Features, *, other: Features | None = None, halves: bool = False
+    metric: Metric,
+    real: Features,
+    made: Features,
+    *,
+    other: Features | None = None,
+    halves: bool = False,
+    most: float = float("inf"),
 ) -> Estimate:
     """A set metric with its interval and floor.
 
@@ -106,6 +112,7 @@ def estimate(
         halves: Take the interval from random halves of both sides, whose spread is that of the whole (half-sampling,
             McCarthy 1969), instead of the bootstrap (Efron 1979): for metrics of nearest neighbors, which a sample
             drawn twice would fool.
+        most: The largest value that there can be.
 
     """
     rng = np.random.default_rng(0)
@@ -124,7 +131,7 @@ def estimate(
     # These draws are biased, as small sets are; their spread is what is wanted, about the value.
     low, high = np.quantile(np.array(draws) - np.mean(draws), [0.05, 0.95])
     floor, floor_n = _floor(metric, real_n, real, other, rng)
-    return Estimate(value=value, low=value + min(float(low), 0.0), high=value + max(float(high), 0.0),
+    return Estimate(value=value, low=value + min(float(low), 0.0), high=min(most, value + max(float(high), 0.0)),
                     floor=floor, n=n, floor_n=floor_n)  # fmt: skip
 
 

@@ -48,11 +48,18 @@ class MotionView:
 
     @cached_property
     def seen_in_both(self) -> NDArray[np.bool_]:
-        """Where the flows there and back agree, [T - 1, h, w]. Sundaram et al. 2010, eq. 5: else it is covered."""
+        """Where the flows there and back agree, [T - 1, h, w]. Sundaram et al. 2010, eq. 5: else it is covered.
+
+        What leaves the picture is not seen again either.
+        """
         returned = np.stack([warped(back, ahead) for back, ahead in zip(self.back, self.ahead, strict=True)])
         apart = ((self.ahead + returned) ** 2).sum(-1)
         lengths = (self.ahead**2).sum(-1) + (returned**2).sum(-1)
-        return apart < 0.01 * lengths + 0.5
+        height, width = self.luma.shape[1:]
+        rows, columns = np.mgrid[:height, :width]
+        there = np.stack([columns + self.ahead[..., 0], rows + self.ahead[..., 1]], axis=-1)
+        inside = ((there >= 0) & (there <= (width - 1, height - 1))).all(-1)
+        return inside & (apart < 0.01 * lengths + 0.5)
 
     @cached_property
     def fastest_px(self) -> NDArray[np.float64]:
@@ -93,8 +100,10 @@ def warped(picture: NDArray[np.generic], flow: Floats) -> Floats:
 
 def _flow(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> Floats:
     finder = cv2.DISOpticalFlow.create(_PRESET)
+    height, width = before.shape[1:]
+    nothing = np.zeros((height, width, 2), np.float32)
     pairs = zip(before, after, strict=True)
-    return np.stack([np.asarray(finder.calc(a, b, None), np.float32) for a, b in pairs])
+    return np.stack([np.asarray(finder.calc(a, b, nothing.copy()), np.float32) for a, b in pairs])
 
 
 def _fastest(flow: Floats) -> NDArray[np.float64]:

@@ -1,11 +1,10 @@
 """All set metrics over one extractor: distances, neighbors, memorization, and classes where it knows any."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple
 
 from vidgen_core.evaluation.distances import frechet, mmd
 from vidgen_core.evaluation.extractors._contract import Clips, Extractor, Features
@@ -14,11 +13,11 @@ from vidgen_core.evaluation.measurements import Better, Measurement, estimate
 from vidgen_core.evaluation.neighbors import coverage, density, diversity, memorization, precision, recall
 from vidgen_core.evaluation.protocols import Compared, measurement
 
-__all__ = ["LEAST", "LEAST_FOR_NEIGHBORS", "Material", "Seen", "look", "set_metrics"]
+__all__ = ["LEAST", "Material", "Seen", "SetMetric", "look", "metrics_of", "set_metrics"]
 
 LEAST = 8  # clips on each side
-LEAST_FOR_NEIGHBORS = 12  # half of them must be more than the five neighbors
-_VERSION = 1
+_LEAST_FOR_NEIGHBORS = 12  # half of them must be more than the five neighbors
+_VERSION = 2
 _STYLEGAN_V = 2048  # clips on each side
 
 Metric = Callable[[Features, Features], float]
@@ -52,17 +51,18 @@ class Seen:
     trained: Features
     made: Features
 
-    def whitened(self, scale: NDArray[np.float64]) -> "Seen":
-        """Each dimension over its scale."""
-        return Seen(self.held_out / scale, self.trained / scale, self.made / scale)
+    def whitened(self) -> "Seen":
+        """Each dimension less its mean and over its deviation, both of the held-out clips."""
+        mean, scale = self.held_out.mean(0), self.held_out.std(0).clip(1e-8)
+        return Seen(*((some - mean) / scale for some in (self.held_out, self.trained, self.made)))
 
 
 def look(extractor: Extractor, material: Material, made: Clips) -> Seen:
-    """Features of everything, in units of the deviation of the held-out clips where the protocol says so."""
+    """Features of everything, whitened where the protocol says so."""
     held_out = extractor.features(material.held_out)
     trained = extractor.features(material.trained) if len(material.trained) else held_out[:0]
     seen = Seen(held_out, trained, extractor.features(made))
-    return seen.whitened(held_out.std(0).clip(1e-8)) if extractor.protocol.whitened else seen
+    return seen.whitened() if extractor.protocol.whitened else seen
 
 
 def set_metrics(extractor: Extractor, material: Material, seen: Seen) -> list[Measurement]:
@@ -76,36 +76,41 @@ def set_metrics(extractor: Extractor, material: Material, seen: Seen) -> list[Me
     clips = Compared(frames=frames, height=height, width=width, frame_rate=material.frame_rate, n=n,
                      reference=reference)  # fmt: skip
     found = []
-    for kind, metric, better, halves in _metrics(extractor, seen, n):
+    for one in metrics_of(extractor, seen, n):
         # Neighbors of held-out clips stand for what is healthy, so memorization splits those.
-        pool = None if kind == "memorization" else other
+        apart = one.kind == "memorization"
         numbers = estimate(
-            metric, seen.held_out if kind == "memorization" else real, seen.made, other=pool, halves=halves
-        )
+            one.metric, seen.held_out if apart else real, seen.made, other=None if apart else other,
+            halves=one.halves, most=one.most,
+        )  # fmt: skip
         told = {"features": extractor.protocol.model_dump(), "version": _VERSION}
-        name = _published(extractor.kinds.get(kind, kind), extractor, clips)
-        found.append(measurement(name, extractor.protocol.encoder, numbers, clips, protocol=told, better=better))
+        name = _published(extractor.kinds.get(one.kind, one.kind), extractor, clips)
+        found.append(measurement(name, extractor.protocol.encoder, numbers, clips, protocol=told, better=one.better))
     return found
 
 
-def _metrics(extractor: Extractor, seen: Seen, n: int) -> list[tuple[str, Metric, Better, bool]]:
-    """(kind, metric, which way is better, whether its interval comes from halves)."""
+class SetMetric(NamedTuple):
+    """A metric, which way is better, whether its interval comes from halves, and its largest value."""
+
+    kind: str
+    metric: Metric
+    better: Better = "higher"
+    halves: bool = True
+    most: float = 1.0
+
+
+def metrics_of(extractor: Extractor, seen: Seen, n: int) -> list[SetMetric]:
+    """Those that there are enough clips for."""
     # Statistics of published FVD are over N.
     gaussians = partial(frechet, freedom=0) if extractor.kinds.get("frechet") == "fvd" else frechet
-    rows: list[tuple[str, Metric, Better, bool]] = [
-        ("frechet", gaussians, "lower", False),
-        ("mmd", mmd, "lower", False),
-    ]
-    if n >= LEAST_FOR_NEIGHBORS:
-        rows += [
-            ("precision", precision, "higher", True), ("recall", recall, "higher", True),
-            ("density", density, "higher", True), ("coverage", coverage, "higher", True),
-            ("diversity", diversity, "real", True),
-        ]  # fmt: skip
-        if len(seen.trained) >= LEAST_FOR_NEIGHBORS and len(seen.held_out) >= LEAST_FOR_NEIGHBORS:
-            rows.append(("memorization", partial(memorization, seen.trained), "real", True))
+    rows = [SetMetric("frechet", gaussians, "lower", False, math.inf), SetMetric("mmd", mmd, "lower", False, math.inf)]
+    if n >= _LEAST_FOR_NEIGHBORS:
+        rows += [SetMetric("precision", precision), SetMetric("recall", recall), SetMetric("coverage", coverage)]
+        rows += [SetMetric("density", density, most=math.inf), SetMetric("diversity", diversity, "real", most=math.inf)]
+        if len(seen.trained) >= _LEAST_FOR_NEIGHBORS and len(seen.held_out) >= _LEAST_FOR_NEIGHBORS:
+            rows.append(SetMetric("memorization", partial(memorization, seen.trained), "real", most=math.inf))
     if extractor.classifies:
-        rows.append(("inception_score", lambda _, made: inception_score(made), "higher", False))
+        rows.append(SetMetric("inception_score", lambda _, made: inception_score(made), "higher", False, math.inf))
     return rows
 
 

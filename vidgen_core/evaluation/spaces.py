@@ -18,14 +18,14 @@ class Spaces:
     """What is opened.
 
     Attributes:
-        extractors: The weightless one first.
+        extractors: The weightless ones first, and of these the one that sees how clips look.
         matchers: Models of captions and clips.
         not_run: Metric -> why not, with the setting that would change it.
 
     """
 
     def __init__(self) -> None:
-        self.extractors: list[Extractor] = [RandomConv()]
+        self.extractors: list[Extractor] = [RandomConv(), RandomConv(motion=True)]
         self.matchers: list[TextMatcher] = []
         self.not_run: dict[str, str] = {}
 

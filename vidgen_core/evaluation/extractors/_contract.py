@@ -26,7 +26,7 @@ class FeatureProtocol(Frozen):
         values: Range of the pixels that it is shown.
         frames: Which frames it is shown, and how they become one vector.
         dimensions: Width of a feature.
-        whitened: Whether metrics divide each dimension by its deviation over the real clips.
+        whitened: Whether metrics take each dimension from its mean, in deviations, both over the held-out clips.
 
     """
 
@@ -53,9 +53,9 @@ class Extractor(ABC):
     """
 
     kinds: ClassVar[Mapping[str, str]] = {}
-    least_frames: ClassVar[int] = 1
+    least_frames: int = 1
     most_frames: ClassVar[int | None] = None
-    sees_stills: ClassVar[bool] = False
+    sees_stills: bool = False
     consistency: ClassVar[str] = "frame_consistency"
     classifies: ClassVar[bool] = False
     reference: Literal["train", "held_out"] = "held_out"
@@ -75,7 +75,14 @@ class Extractor(ABC):
 
 
 class VideoEncoder(Protocol):
-    """What a trained video encoder must offer to be a metric's space."""
+    """What a trained video encoder must offer to be a metric's space.
+
+    Attributes:
+        dim: Width of its features.
+
+    """
+
+    dim: int
 
     @property
     def digest(self) -> str:

@@ -64,9 +64,10 @@ def _opened(file: Path) -> Any:
         import timm
     except ImportError as error:
         raise VidgenError("DINO needs timm", move="Install it with: pip install open_clip_torch") from error
-    network = timm.create_model("vit_base_patch16_224", num_classes=0)
+    with torch.device("meta"):  # its weights come from the file
+        network = timm.create_model("vit_base_patch16_224", num_classes=0)
     try:
-        network.load_state_dict(torch.load(file, "cpu", weights_only=True))
+        network.load_state_dict(torch.load(file, "cpu", weights_only=True), assign=True)
     except Exception as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise VidgenError(
@@ -75,4 +76,4 @@ def _opened(file: Path) -> Any:
             allowed="the state dict of the backbone, dino_vitbase16_pretrain.pth",
             move="Correct evaluation.dino.weights",
         ) from error
-    return network.eval().requires_grad_(False)
+    return network.float().eval().requires_grad_(False)

@@ -111,14 +111,16 @@ def _exported(file: Path) -> Callable[[Tensor], Tensor]:
 
 
 def _ours(file: Path) -> Callable[[Tensor], Tensor]:
-    network = Config(classes=_CLASSES).build().eval().requires_grad_(False)
+    with torch.device("meta"):  # its weights come from the file
+        network = Config(classes=_CLASSES).build()
     try:
         state: dict[str, Any] = (
             load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
         )
-        network.load_state_dict(renamed(state))
+        network.load_state_dict(renamed(state), assign=True)
     except Exception as error:
         raise _unreadable(file, error) from error
+    network.float().eval().requires_grad_(False)
     return lambda video: network(resized(video))
 
 

@@ -28,21 +28,32 @@ _MADE_OF = {
 
 
 class RandomConv(Extractor):
-    """Means and deviations of three random convolutions, 64 dimensions."""
+    """Means and deviations of three random convolutions, 64 dimensions.
+
+    Args:
+        motion: Show the network the differences of neighboring frames in place of the frames: what clips look like
+            hardly matters then, and how they change does.
+
+    """
 
     kinds: ClassVar[Mapping[str, str]] = {"frechet": "rfd", "mmd": "rmmd"}
-    sees_stills = True
 
-    def __init__(self) -> None:
-        self._layers = _layers()
+    def __init__(self, *, motion: bool = False) -> None:
+        self._layers, self._motion = _layers(), motion
+        self.sees_stills, self.least_frames = not motion, 1 + motion
 
     @property
     def protocol(self) -> FeatureProtocol:
         """See `Extractor`."""
         return FeatureProtocol(
-            encoder="random-conv64", weights=digests.of_value(_MADE_OF), resize="bilinear32-antialiased",
-            values="[-1, 1]", frames="all", dimensions=64, whitened=True,
-        )  # fmt: skip
+            encoder="random-conv64-motion" if self._motion else "random-conv64",
+            weights=digests.of_value(_MADE_OF),
+            resize="bilinear32-antialiased",
+            values="[-1, 1]",
+            frames="differences of neighbors" if self._motion else "all",
+            dimensions=64,
+            whitened=True,
+        )
 
     def features(self, clips: Clips, *, batch: int = 64) -> Features:
         """See `Extractor`."""
@@ -53,6 +64,7 @@ class RandomConv(Extractor):
                 flat = video.transpose(1, 2).flatten(0, 1)
                 frames = F.interpolate(flat, size=(32, 32), mode="bilinear", antialias=True)
                 x = frames.unflatten(0, (len(video), -1)).transpose(1, 2)
+                x = x.diff(dim=2) if self._motion else x
                 for layer in self._layers:
                     x = F.leaky_relu(layer(x), 0.2)
                 rows.append(torch.cat([x.mean((2, 3, 4)), x.std((2, 3, 4))], dim=1).double().numpy())

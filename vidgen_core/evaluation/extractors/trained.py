@@ -13,19 +13,18 @@ class TrainedEncoder(Extractor):
     Args:
         name: As metrics' names have it.
         encoder: The encoder, which sizes clips by itself.
-        dimensions: Width of its features.
 
     """
 
-    def __init__(self, name: str, encoder: VideoEncoder, dimensions: int) -> None:
-        self._name, self._encoder, self._dimensions = name, encoder, dimensions
+    def __init__(self, name: str, encoder: VideoEncoder) -> None:
+        self._name, self._encoder = name, encoder
 
     @property
     def protocol(self) -> FeatureProtocol:
         """See `Extractor`."""
         return FeatureProtocol(
             encoder=self._name.replace("_", "-"), weights=self._encoder.digest, resize="the encoder's own",
-            values="the encoder's own", frames="the encoder's own", dimensions=self._dimensions, whitened=True,
+            values="the encoder's own", frames="the encoder's own", dimensions=self._encoder.dim, whitened=True,
         )  # fmt: skip
 
     def features(self, clips: Clips, *, batch: int = 32) -> Features:
