@@ -1,7 +1,7 @@
 """One evaluation of one generator: distances to real clips, measures of motion, exact checks, and the cost."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from vidgen_core import scene
 from vidgen_core.evaluation import truth
 from vidgen_core.evaluation.clip_measures import motion_measures, still_measures
-from vidgen_core.evaluation.extractors._contract import Extractor
+from vidgen_core.evaluation.extractors._contract import Extractor, VideoEncoder
 from vidgen_core.evaluation.measurements import Measurement
 from vidgen_core.evaluation.neighbors import nearest
 from vidgen_core.evaluation.set_metrics import LEAST, Material, look, set_metrics
 from vidgen_core.evaluation.settings import EvaluationSettings
 from vidgen_core.evaluation.spaces import Spaces, open_spaces
-from vidgen_core.evaluation.text_match import text_match
+from vidgen_core.evaluation.text_match import TextMatcher, text_match
 from vidgen_core.frozen import Frozen
 
 __all__ = ["Draw", "Evaluation", "Makes", "Shown", "evaluate"]
@@ -99,6 +99,8 @@ def evaluate(
     *,
     identity: tuple[str, str],
     held_out: dict[str, float],
+    encoders: Mapping[str, VideoEncoder] = {},
+    matchers: Sequence[TextMatcher] = (),
 ) -> tuple[Evaluation, Shown]:
     """Measure a generator against real clips.
 
@@ -108,12 +110,15 @@ def evaluate(
         settings: How much, and in which spaces.
         identity: Digests of the model and the data.
         held_out: Held-out values from training.
+        encoders: Trained encoders, by name, for further spaces.
+        matchers: Further models of captions and clips.
 
     Raises:
         VidgenError: Weights that the settings name cannot be read; nothing is drawn before they are.
 
     """
-    spaces = open_spaces(settings)
+    spaces = open_spaces(settings, encoders)
+    spaces.matchers += matchers
     prompts = [material.captions[place % len(material.captions)] for place in range(settings.samples)]
     began = time.monotonic()
     drawn = Draw("distances", generator.videos(prompts, seed=settings.seed), prompts, settings.seed)

@@ -77,8 +77,8 @@ def set_metrics(extractor: Extractor, material: Material, seen: Seen) -> list[Me
                      reference=reference)  # fmt: skip
     found = []
     for one in metrics_of(extractor, seen, n):
-        # Neighbors of held-out clips stand for what is healthy, so memorization splits those.
-        apart = one.kind == "memorization"
+        # Neighbors of held-out clips stand for what is healthy, so the nearest ratio splits those.
+        apart = one.kind == "nearest_ratio"
         numbers = estimate(
             one.metric, seen.held_out if apart else real, seen.made, other=None if apart else other,
             halves=one.halves, most=one.most,
@@ -108,7 +108,7 @@ def metrics_of(extractor: Extractor, seen: Seen, n: int) -> list[SetMetric]:
         rows += [SetMetric("precision", precision), SetMetric("recall", recall), SetMetric("coverage", coverage)]
         rows += [SetMetric("density", density, most=math.inf), SetMetric("diversity", diversity, "real", most=math.inf)]
         if len(seen.trained) >= _LEAST_FOR_NEIGHBORS and len(seen.held_out) >= _LEAST_FOR_NEIGHBORS:
-            rows.append(SetMetric("memorization", partial(memorization, seen.trained), "real", most=math.inf))
+            rows.append(SetMetric("nearest_ratio", partial(memorization, seen.trained), "real", most=math.inf))
     if extractor.classifies:
         rows.append(SetMetric("inception_score", lambda _, made: inception_score(made), "higher", False, math.inf))
     return rows

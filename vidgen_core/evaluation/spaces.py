@@ -1,7 +1,10 @@
 """Opening what an evaluation's settings name: extractors, models of text and clips; and why the others are not run."""
 
-from vidgen_core.evaluation.extractors._contract import Extractor
+from collections.abc import Mapping
+
+from vidgen_core.evaluation.extractors._contract import Extractor, VideoEncoder
 from vidgen_core.evaluation.extractors.random_conv import RandomConv
+from vidgen_core.evaluation.extractors.trained import TrainedEncoder
 from vidgen_core.evaluation.settings import EvaluationSettings
 from vidgen_core.evaluation.text_match import ClipScore, TextMatcher
 
@@ -30,8 +33,8 @@ class Spaces:
         self.not_run: dict[str, str] = {}
 
 
-def open_spaces(settings: EvaluationSettings) -> Spaces:
-    """Open them.
+def open_spaces(settings: EvaluationSettings, encoders: Mapping[str, VideoEncoder] = {}) -> Spaces:
+    """Open them, and take trained encoders by name for further spaces.
 
     Raises:
         VidgenError: A path is wrong, or its file is not what it is said to be.
@@ -64,5 +67,6 @@ def open_spaces(settings: EvaluationSettings) -> Spaces:
         spaces.not_run["subject consistency"] = (
             "needs DINO's ViT-B/16: set evaluation.dino.weights to dino_vitbase16_pretrain.pth"
         )
+    spaces.extractors += [TrainedEncoder(name, encoder) for name, encoder in encoders.items()]
     spaces.not_run["the rest of VBench"] = _OTHERS_OF_VBENCH
     return spaces

@@ -25,12 +25,13 @@ DISTANCES = {
     "density": ("Density", "How deep generated clips lie among the real ones; 1 for real clips, and it may be more."),
     "coverage": ("Coverage", "Share of real clips that have a generated clip near."),
     "diversity": ("Diversity", "How far generated clips are from each other, over the same of real ones."),
-    "memorization": (
+    "nearest_ratio": (
         "Nearest training clip",
         "How far generated clips are from the nearest training clip, over the same of held-out clips; toward 0 for "
         "copies.",
     ),
     "clip_score": ("CLIP score", "Mean cosine of frames and prompt, neither scaled nor cut off."),
+    "text_match_score": ("Caption match", "By a trained encoder of captions and clips; log odds of a match."),
     "frame_consistency": ("Frames alike", "Cosines of each frame with the one before and the first. Blind to motion."),
     "subject_consistency": ("Subject consistency", "VBench's: cosines of DINO's features with the frames before."),
     "background_consistency": (

@@ -43,7 +43,7 @@ def good():
 def test_everything_is_measured_with_interval_floor_and_protocol(good):
     result, shown = good
     kinds = {one.kind for one in result.distances}
-    assert kinds == {"rfd", "rmmd", "precision", "recall", "density", "coverage", "diversity", "memorization"}
+    assert kinds == {"rfd", "rmmd", "precision", "recall", "density", "coverage", "diversity", "nearest_ratio"}
     assert {"warping_error", "flicker", "dynamic_degree", "frame_consistency"} <= {one.kind for one in result.measures}
     for one in (*result.distances, *result.measures):
         assert one.low <= one.value <= one.high
@@ -65,8 +65,8 @@ def test_one_clip_many_times_and_copies_of_training_clips_are_told_from_a_good_g
     assert one_mode["rfd"].low > best["rfd"].high
     assert one_mode["coverage"].high < best["coverage"].low
     assert one_mode["diversity"].value == pytest.approx(0, abs=1e-6)
-    assert of(copied)["memorization"].value == pytest.approx(0, abs=1e-5)
-    assert best["memorization"].value == pytest.approx(1, abs=0.35)
+    assert of(copied)["nearest_ratio"].value == pytest.approx(0, abs=1e-5)
+    assert best["nearest_ratio"].value == pytest.approx(1, abs=0.35)
     assert shown.nearest.tolist() == list(range(32))
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vidgen_core.encoders.hashed_words import Config as HashedWords
 from vidgen_core.errors import VidgenError
 from vidgen_core.evaluation.extractors.i3d import I3DLogits, resized
 from vidgen_core.evaluation.extractors.random_conv import RandomConv
@@ -17,7 +18,7 @@ from vidgen_core.evaluation.inception import inception_score
 from vidgen_core.evaluation.set_metrics import Material, look, set_metrics
 from vidgen_core.evaluation.settings import EvaluationSettings
 from vidgen_core.evaluation.spaces import open_spaces
-from vidgen_core.evaluation.text_match import ClipScore, text_match
+from vidgen_core.evaluation.text_match import ClipScore, LearnedMatch, text_match
 from vidgen_core.networks.i3d import Config
 
 CLIPS = np.random.default_rng(0).integers(0, 256, (24, 9, 16, 16, 3), dtype=np.uint8)
@@ -53,7 +54,7 @@ def test_fvd_carries_its_protocol_and_is_called_so_on_the_export_alone(export):
     space = I3DLogits(str(export))
     material = Material(CLIPS[:12], ["x"] * 12, CLIPS[12:], "8")
     found = {one.kind: one for one in set_metrics(space, material, look(space, material, CLIPS[:12]))}
-    assert {"fvd", "kvd", "inception_score", "precision", "memorization"} <= set(found)
+    assert {"fvd", "kvd", "inception_score", "precision", "nearest_ratio"} <= set(found)
     assert "fvd@i3d-k400-logits/9f/16x16/n12/ref=train/" in found["fvd"].name
     assert found["inception_score"].value == pytest.approx(inception_score(space.features(CLIPS[:12])))
     held = I3DLogits(str(export), "held_out")
@@ -119,6 +120,21 @@ def test_an_encoder_of_ours_is_a_space_with_its_digest_in_the_protocol():
     space = TrainedEncoder("some_encoder", Means())
     assert np.allclose(space.features(CLIPS), CLIPS.mean((1, 2, 3)), atol=1e-3)
     assert (space.protocol.encoder, space.protocol.weights, space.protocol.dimensions) == ("some-encoder", "abc", 3)
+
+
+def test_a_trained_match_is_asked_in_batches_with_its_captions():
+    class Match:
+        digest = "abc"
+
+        def match(self, video, text):
+            assert video.shape[1] == 3 and video.abs().max() <= 1
+            return video.mean((1, 2, 3, 4)) + text.mask.sum(1)
+
+    captions = [f"{'a ' * (place % 5)}cat" for place in range(len(CLIPS))]
+    words = HashedWords.tiny().build()
+    found = LearnedMatch("clipbert", Match(), words).scores(CLIPS, captions)
+    expected = CLIPS.mean((1, 2, 3, 4)) / 127.5 - 1 + words.encode(captions).mask.sum(1).numpy()
+    assert np.allclose(found, expected, atol=1e-4)
 
 
 @pytest.fixture(scope="module")

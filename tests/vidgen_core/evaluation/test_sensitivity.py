@@ -13,7 +13,7 @@ SEEN_BY = {
     "freeze": [f"coverage@{MOTION}", "dynamic_degree", "motion_energy_distance"],
     "speed-up": ["warping_error", "covered_share"],
     "collapse": [f"rfd@{LOOK}", f"recall@{LOOK}", f"coverage@{LOOK}", f"diversity@{LOOK}"],
-    "copies": [f"memorization@{LOOK}", f"memorization@{MOTION}"],
+    "copies": [f"nearest_ratio@{LOOK}", f"nearest_ratio@{MOTION}"],
 }
 
 
