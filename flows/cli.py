@@ -12,6 +12,7 @@ from rich.console import Console
 
 from flows.commands.text import say
 from flows.data_commands import data_app
+from flows.encoder_commands import encoder_app
 from flows.failures import MISTAKE_EXIT, StageCrashedError, disk_full, is_disk_full
 from flows.options import HOME, RECIPE, VIDEOS, AsJson, Changes, HomeDir, Ray, Recipe, TablesAt, Videos
 from flows.stopping import stop
@@ -22,6 +23,7 @@ __all__ = ["app", "main"]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 videos_app = typer.Typer(no_args_is_help=True, help="Sample videos.")
 app.add_typer(videos_app, name="videos")
+app.add_typer(encoder_app, name="encoder")
 app.add_typer(data_app)
 _out, _err = Console(highlight=False), Console(stderr=True, highlight=False)
 

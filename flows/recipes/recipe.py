@@ -17,7 +17,18 @@ from vidgen_core.registry.settings import GateSettings
 from vidgen_core.sampling import Sampling
 from vidgen_core.training.settings import TrainSettings
 
-__all__ = ["Choice", "CodecChoice", "FamilyChoice", "Recipe", "TextChoice", "load", "names", "override"]
+__all__ = [
+    "Choice",
+    "CodecChoice",
+    "FamilyChoice",
+    "Recipe",
+    "TextChoice",
+    "changed_values",
+    "first_complaint",
+    "load",
+    "names",
+    "override",
+]
 
 
 class Choice(Frozen):
@@ -168,12 +179,7 @@ def load(name: str, changes: Sequence[str] = ()) -> Recipe:
 
 def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
     """The recipe with changes "key.key=value"; a value is JSON, or a text where it is none."""
-    values = recipe.model_dump(mode="json")
-    for change in changes:
-        path, sign, text = change.partition("=")
-        if not sign:
-            raise VidgenError("A change is a key and a value", got=change, move="Write --set data.frames=9")
-        _set(values, recipe, path.split("."), _value(text), path)
+    values = changed_values(recipe, changes)
     try:
         changed = Recipe.model_validate(values)
     except ValidationError as error:
@@ -182,6 +188,22 @@ def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
         if any(path.partition("=")[0].split(".")[0] in ("codec", "text", "family") for path in changes):
             choice.config()
     return changed
+
+
+def changed_values(recipe: Frozen, changes: Sequence[str]) -> dict[str, Any]:
+    """The values of a recipe, or of another tree of settings, with changes "key.key=value"; not validated.
+
+    Raises:
+        VidgenError: A change has no value, or there is no such key.
+
+    """
+    values = recipe.model_dump(mode="json")
+    for change in changes:
+        path, sign, text = change.partition("=")
+        if not sign:
+            raise VidgenError("A change is a key and a value", got=change, move="Write --set data.frames=9")
+        _set(values, recipe, path.split("."), _value(text), path)
+    return values
 
 
 def first_complaint(error: ValidationError) -> str:

@@ -221,7 +221,8 @@ def _empty_batch(learner: Learner, shape: Shape, text: tuple[int, int], count: i
     words = None
     if learner.reads_text and text[1]:
         words = Text(torch.empty(count, *text), torch.empty(count, text[0], dtype=torch.bool))
-    return Batch(torch.empty(count, *shape), words, torch.empty(count, dtype=torch.int64))
+    labels = {name: torch.empty(count) for name in learner.labels}
+    return Batch(torch.empty(count, *shape), words, torch.empty(count, dtype=torch.int64), labels)
 
 
 class _Count(TorchDispatchMode):
