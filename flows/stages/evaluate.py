@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,10 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.evaluation.evaluate import Draw, Evaluation, Shown, evaluate
 from vidgen_core.evaluation.measurements import Measurement
 from vidgen_core.evaluation.set_metrics import Material
+from vidgen_core.evaluation.text_match import LearnedMatch, Matches
 from vidgen_core.evaluation.truth import Score
+from vidgen_core.interfaces import TextEncoder, VideoEncoder
+from vidgen_core.registry.encoders import open_video_encoder
 from vidgen_core.registry.models import fetch
 
 __all__ = ["run"]
@@ -36,9 +40,12 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
     material = _material(spec)
     progress(0, None)
     generator = Generator.load(Path(trained["model_dir"]))
+    encoders = _encoders(spec)
     result, shown = evaluate(
-        generator, material, spec.recipe.evaluation, identity=(trained["model"], release), held_out=trained["held_out"]
-    )
+        generator, material, spec.recipe.evaluation,
+        identity=(trained["model"], release), held_out=trained["held_out"],
+        encoders=encoders, matchers=_matchers(encoders, generator.encoder),
+    )  # fmt: skip
     write_value(spec.run_dir / "evaluation.json", result)
     records = _records(generator, result.model, shown)
     samples_file = spec.run_dir / "samples.json"
@@ -52,6 +59,32 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
         tracker.artifact(file, "evaluation")
     facts |= {"held_out": material.kept_apart, "champion": champion_is, "samples": str(samples_file)}
     return StageResult(stage="evaluate", rows=tuple(_rows(result)), facts=facts)
+
+
+def _encoders(spec: Spec) -> dict[str, VideoEncoder]:
+    """Trained encoders that the recipe names, under names that metrics can bear."""
+    opened = {}
+    for named in spec.recipe.evaluation.encoders:
+        name = Path(named).name if Path(named).is_dir() else named.replace("@", "-").replace("/", "-")
+        opened[name] = open_video_encoder(named, uri=spec.home.mlflow_uri, cache_dir=spec.home.cache_dir)
+    return opened
+
+
+def _matchers(encoders: Mapping[str, VideoEncoder], text: TextEncoder) -> list[LearnedMatch]:
+    """Of those that know captions."""
+    found = []
+    for name, encoder in encoders.items():
+        if encoder.reads_text:
+            wanted = getattr(encoder.config, "text_dim", text.dim)
+            if wanted != text.dim:
+                raise VidgenError(
+                    f"The encoder {name!r} learned captions through another text encoder",
+                    got=f"captions of width {text.dim}",
+                    allowed=f"captions of width {wanted}",
+                    move="Leave it out of evaluation.encoders, or train it with this recipe's text encoder",
+                )
+            found.append(LearnedMatch(name, cast(Matches, encoder), text))
+    return found
 
 
 def _material(spec: Spec) -> Material:

@@ -70,6 +70,8 @@ class EvaluationSettings(Frozen):
         seed: Of the samples.
         trained_clips: Most training clips that samples are compared with: memorization, and the floor of real clips
             against other real ones.
+        encoders: Trained video encoders for further spaces: folders of their weights, or NAME@ALIAS or NAME/VERSION in
+            the registry. Those that know captions also say how well clips fit, through the recipe's text encoder.
         i3d, clip, dino: Networks that need weights by path.
 
     """
@@ -78,6 +80,7 @@ class EvaluationSettings(Frozen):
     truth_prompts: int = Field(default=64, ge=1)
     seed: int = 0
     trained_clips: int = Field(default=1024, ge=0)
+    encoders: tuple[WeightsPath, ...] = ()
     i3d: I3dSettings = I3dSettings()
     clip: ClipSettings = ClipSettings()
     dino: DinoSettings = DinoSettings()
