@@ -189,7 +189,7 @@ def _figures(result: Evaluation) -> dict[str, float]:
 
 
 def _rows(result: Evaluation) -> list[Row]:
-    rows = [Row(name=one.name, note=_told(one)) for one in (*result.distances, *result.measures)]
+    rows = [Row(name=one.key, note=_told(one)) for one in (*result.distances, *result.measures)]
     real_shares = _shares(result.truth_real)
     for name, share in _shares(result.truth).items():
         rows.append(Row(name=f"{name} right", note=f"{share:.1%} (checker on real clips {real_shares[name]:.1%})"))

@@ -1,5 +1,6 @@
 """Numbers that can be trusted and compared: with a protocol, an interval, a floor and a count."""
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -100,7 +101,7 @@ def estimate(
     *,
     other: Features | None = None,
     halves: bool = False,
-    most: float = float("inf"),
+    within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Estimate:
     """A set metric with its interval and floor.
 
@@ -112,7 +113,7 @@ def estimate(
         halves: Take the interval from random halves of both sides, whose spread is that of the whole (half-sampling,
             McCarthy 1969), instead of the bootstrap (Efron 1979): for metrics of nearest neighbors, which a sample
             drawn twice would fool.
-        most: The largest value that there can be.
+        within: The values that there can be.
 
     """
     rng = np.random.default_rng(0)
@@ -131,8 +132,14 @@ def estimate(
     # These draws are biased, as small sets are; their spread is what is wanted, about the value.
     low, high = np.quantile(np.array(draws) - np.mean(draws), [0.05, 0.95])
     floor, floor_n = _floor(metric, real_n, real, other, rng)
-    return Estimate(value=value, low=value + min(float(low), 0.0), high=min(most, value + max(float(high), 0.0)),
-                    floor=floor, n=n, floor_n=floor_n)  # fmt: skip
+    return Estimate(
+        value=value,
+        low=max(within[0], value + min(float(low), 0.0)),
+        high=min(within[1], value + max(float(high), 0.0)),
+        floor=floor,
+        n=n,
+        floor_n=floor_n,
+    )
 
 
 def _floor(

@@ -18,6 +18,7 @@ __all__ = ["LEAST", "Material", "Seen", "SetMetric", "look", "metrics_of", "set_
 LEAST = 8  # clips on each side
 _LEAST_FOR_NEIGHBORS = 12  # half of them must be more than the five neighbors
 _VERSION = 2
+_ANY = (-math.inf, math.inf)
 _STYLEGAN_V = 2048  # clips on each side
 
 Metric = Callable[[Features, Features], float]
@@ -81,7 +82,7 @@ def set_metrics(extractor: Extractor, material: Material, seen: Seen) -> list[Me
         apart = one.kind == "nearest_ratio"
         numbers = estimate(
             one.metric, seen.held_out if apart else real, seen.made, other=None if apart else other,
-            halves=one.halves, most=one.most,
+            halves=one.halves, within=one.within,
         )  # fmt: skip
         told = {"features": extractor.protocol.model_dump(), "version": _VERSION}
         name = _published(extractor.kinds.get(one.kind, one.kind), extractor, clips)
@@ -90,27 +91,27 @@ def set_metrics(extractor: Extractor, material: Material, seen: Seen) -> list[Me
 
 
 class SetMetric(NamedTuple):
-    """A metric, which way is better, whether its interval comes from halves, and its largest value."""
+    """A metric, which way is better, whether its interval comes from halves, and the values that there can be."""
 
     kind: str
     metric: Metric
     better: Better = "higher"
     halves: bool = True
-    most: float = 1.0
+    within: tuple[float, float] = (0.0, 1.0)
 
 
 def metrics_of(extractor: Extractor, seen: Seen, n: int) -> list[SetMetric]:
     """Those that there are enough clips for."""
     # Statistics of published FVD are over N.
     gaussians = partial(frechet, freedom=0) if extractor.kinds.get("frechet") == "fvd" else frechet
-    rows = [SetMetric("frechet", gaussians, "lower", False, math.inf), SetMetric("mmd", mmd, "lower", False, math.inf)]
+    rows = [SetMetric("frechet", gaussians, "lower", False, _ANY), SetMetric("mmd", mmd, "lower", False, _ANY)]
     if n >= _LEAST_FOR_NEIGHBORS:
         rows += [SetMetric("precision", precision), SetMetric("recall", recall), SetMetric("coverage", coverage)]
-        rows += [SetMetric("density", density, most=math.inf), SetMetric("diversity", diversity, "real", most=math.inf)]
+        rows += [SetMetric("density", density, within=_ANY), SetMetric("diversity", diversity, "real", within=_ANY)]
         if len(seen.trained) >= _LEAST_FOR_NEIGHBORS and len(seen.held_out) >= _LEAST_FOR_NEIGHBORS:
-            rows.append(SetMetric("nearest_ratio", partial(memorization, seen.trained), "real", most=math.inf))
+            rows.append(SetMetric("nearest_ratio", partial(memorization, seen.trained), "real", within=_ANY))
     if extractor.classifies:
-        rows.append(SetMetric("inception_score", lambda _, made: inception_score(made), "higher", False, math.inf))
+        rows.append(SetMetric("inception_score", lambda _, made: inception_score(made), "higher", False, _ANY))
     return rows
 
 

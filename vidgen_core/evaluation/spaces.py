@@ -46,7 +46,7 @@ def open_spaces(settings: EvaluationSettings, encoders: Mapping[str, VideoEncode
 
         spaces.extractors.append(I3DLogits(settings.i3d.weights, settings.i3d.reference))
     else:
-        spaces.not_run["fvd, kvd, inception score"] = (
+        spaces.not_run["FVD, KVD, inception score"] = (
             "need I3D's Kinetics-400 weights: set evaluation.i3d.weights to i3d_torchscript.pt"
         )
     if settings.clip.wanted:
@@ -56,7 +56,7 @@ def open_spaces(settings: EvaluationSettings, encoders: Mapping[str, VideoEncode
         spaces.extractors.append(clip)
         spaces.matchers.append(ClipScore(clip))
     else:
-        spaces.not_run["clip score, background consistency"] = (
+        spaces.not_run["CLIP score, background consistency"] = (
             "need open_clip's weights: set evaluation.clip.weights to a checkpoint file"
         )
     if settings.dino.weights:
