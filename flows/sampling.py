@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from data_prep.clips import encode
 from flows.home import Home
+from flows.wishes import Wish, drawn_around
+from vidgen_core.applications.complete import Drawing
 from vidgen_core.applications.generator import Generator, check_prompt
 from vidgen_core.errors import VidgenError
 from vidgen_core.registry.models import fetch
@@ -20,7 +22,7 @@ __all__ = ["check_out", "draw", "write_beside"]
 _LEAST_SIDE_PX = 128
 
 
-def draw(
+def draw(  # noqa: PLR0913 - what, from which model, where to, and how
     home: Home,
     model: str,
     prompts: Sequence[str],
@@ -29,7 +31,8 @@ def draw(
     seed: int,
     changes: Mapping[str, Any],
     conditions: Sequence[str],
-) -> None:
+    wish: Wish | None = None,
+) -> list[str]:
     """Write an mp4 of one video a prompt, side by side; small videos are enlarged without smoothing.
 
     Args:
@@ -40,11 +43,17 @@ def draw(
         seed: Of the noise.
         changes: Fields of the model's `Sampling`; None leaves one as it is.
         conditions: Scores to ask for besides the model's own, as "motion=80%".
+        wish: What to draw around; nothing if None.
+
+    Returns:
+        What the user should know, in sentences.
 
     Raises:
         VidgenError: A prompt, the model or the file will not do.
 
     """
+    wish = wish or Wish()
+    task = wish.task
     for prompt in prompts:
         check_prompt(prompt)
     check_out(out)
@@ -54,8 +63,12 @@ def draw(
     own = generator.card.sampling
     wanted = {name: value for name, value in changes.items() if value is not None}
     sampling = own.model_copy(update={**wanted, "conditions": _conditions(own, conditions)})
-    videos = generator.videos(prompts, seed=seed, sampling=sampling)
+    if task:
+        videos, notes = drawn_around(generator, wish, prompts, Drawing(seed, sampling, wish.rounds))
+    else:
+        videos, notes = generator.videos(prompts, seed=seed, sampling=sampling), []
     write_beside(videos, out, generator.card.frame_rate)
+    return notes
 
 
 def check_out(out: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.tables import Tables
+from flows.comparison import measured_by
 from flows.spec import Row, Spec, StageResult
 from flows.stage import ProgressFile, write_value
 from flows.stages.train import open_tracker
@@ -19,6 +20,7 @@ from vidgen_core.clip import decode_clips
 from vidgen_core.errors import VidgenError
 from vidgen_core.evaluation.evaluate import Draw, Evaluation, Shown, evaluate
 from vidgen_core.evaluation.measurements import Measurement
+from vidgen_core.evaluation.network_calls import network_calls
 from vidgen_core.evaluation.set_metrics import Material
 from vidgen_core.evaluation.text_match import LearnedMatch, Matches
 from vidgen_core.evaluation.truth import Score
@@ -57,7 +59,15 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
     tracker.close()
     for file in (spec.run_dir / "evaluation.json", samples_file):
         tracker.artifact(file, "evaluation")
-    facts |= {"held_out": material.kept_apart, "champion": champion_is, "samples": str(samples_file)}
+    first, seed = material.captions[:1], spec.recipe.evaluation.seed
+    facts |= {
+        "held_out": material.kept_apart,
+        "champion": champion_is,
+        "samples": str(samples_file),
+        "network_calls": network_calls(generator.family, lambda: generator.videos(first, seed=seed)),
+        "parameters": sum(weight.numel() for weight in generator.family.parameters()),
+        "measured_by": measured_by(),
+    }
     return StageResult(stage="evaluate", rows=tuple(_rows(result)), facts=facts)
 
 

@@ -4,11 +4,14 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vidgen_core.applications.generator import Generator
+from vidgen_core.chance import Chance
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
+from vidgen_core.interfaces import to_clips
 from vidgen_core.sampling import Sampling
 
 __all__ = ["SampleRecord", "changed_pixels", "record", "replay"]
@@ -80,7 +83,12 @@ def replay(generator: Generator, model: str, records: Sequence[SampleRecord]) ->
                 allowed=one.model,
                 move="Name the version that drew it, as NAME/NUMBER",
             )
-    drawn = [generator.videos([one.prompt], seed=one.seed, sampling=one.sampling, first=one.index) for one in records]
+    drawn = []
+    for one in records:
+        chance = Chance(one.seed).within("generate")
+        latents = generator.latents([one.prompt], torch.tensor([one.index]), chance, sampling=one.sampling)
+        with torch.inference_mode():
+            drawn.append(to_clips(generator.codec.decode(latents)).numpy())
     return np.concatenate(drawn)
 
 
