@@ -220,6 +220,21 @@ def compare(  # noqa: PLR0913 - an option each
         raise typer.Exit(1)
 
 
+@app.command()
+def replay(
+    records: Annotated[Path, typer.Argument(help="The .samples.json file beside a page of the reports")],
+    out: Annotated[Path, typer.Option("--out", help="An .mp4 file")],
+    number: Annotated[list[int], typer.Option("--number", help="Which of them, from 0; may be given several times")],
+    model: Annotated[str, typer.Option("--model", help="The version that drew them")] = "shapes@champion",
+    home: HomeDir = HOME,
+) -> None:
+    """Draw samples of an evaluation again from their records."""
+    from flows.commands.replay import replay_samples
+    from flows.home import Home
+
+    _out.print(replay_samples(Home.open(home), model, records, number, out))
+
+
 @videos_app.command("make")
 def videos_make(directory: Path, count: Annotated[int, typer.Option(min=1)] = 200, seed: int = 0) -> None:
     """Make sample videos of moving shapes, with captions and truth beside them."""

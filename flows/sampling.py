@@ -12,7 +12,7 @@ from vidgen_core.applications.movie import asked_for, movie
 from vidgen_core.errors import VidgenError
 from vidgen_core.registry.models import fetch
 
-__all__ = ["draw"]
+__all__ = ["check_out", "draw"]
 
 
 def draw(  # noqa: PLR0913 - what, from which model, where to, and how
@@ -51,10 +51,7 @@ def draw(  # noqa: PLR0913 - what, from which model, where to, and how
     task = wish.task
     for prompt in prompts:
         check_prompt(prompt)
-    if out.suffix.lower() != ".mp4" or not out.absolute().parent.is_dir():
-        raise VidgenError(
-            "Videos cannot be written there", got=str(out), allowed="an .mp4 file in a folder that exists"
-        )
+    check_out(out)
     generator = Generator.load(fetch(home.mlflow_uri, model, home.cache_dir, blocked_too=blocked_too))
     sampling = asked_for(generator, changes, conditions)
     if task:
@@ -63,3 +60,16 @@ def draw(  # noqa: PLR0913 - what, from which model, where to, and how
         videos, notes = generator.videos(prompts, seed=seed, sampling=sampling), []
     out.write_bytes(movie(videos, generator.card.frame_rate))
     return notes
+
+
+def check_out(out: Path) -> None:
+    """Refuse what is no place for a video.
+
+    Raises:
+        VidgenError: It is no .mp4 file in a folder that exists.
+
+    """
+    if out.suffix.lower() != ".mp4" or not out.absolute().parent.is_dir():
+        raise VidgenError(
+            "Videos cannot be written there", got=str(out), allowed="an .mp4 file in a folder that exists"
+        )

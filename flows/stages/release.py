@@ -1,7 +1,11 @@
 """A measured generator to a version in the registry, the champion if the gate lets it; and the page."""
 
 import getpass
+import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +40,7 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     page = spec.home.reports_dir / f"{recipe.model}-{version.version}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(render(_page(spec, evaluation, version, decision)))
+    shutil.copyfile(spec.result("evaluate").facts["samples"], page.with_suffix(".samples.json"))
     tracker.artifact(page, "report")
     tracker.finish()
     named = version_of(tracker.uri, f"{version.name}/{version.version}")
@@ -67,7 +72,13 @@ def _figures(history: Path, evaluation: Evaluation) -> list[dict[str, float]]:
     rows = [row for row in History.read(history) if any(name.startswith("held_out/") for name in row)]
     held = [{name: row[name] for name in row if name == "step" or name.startswith("held_out/")} for row in rows]
     last = held[-1]["step"] if held else 0
-    return [*held, {"step": last, **{f"eval/{one.name.partition('@')[0]}": one.value for one in evaluation.distances}}]
+    return [*held, {"step": last, **{f"eval/{one.key}": one.value for one in evaluation.distances}}]
+
+
+def _records(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of the samples on the page, in its order."""
+    rows = [row for row in json.loads(Path(facts["samples"]).read_text()) if row["purpose"] == facts["purpose"]]
+    return [rows[number] for number in facts["numbers"]]
 
 
 def _page(spec: Spec, evaluation: Evaluation, version: Version, decision: Decision) -> PageData:
@@ -88,6 +99,12 @@ def _page(spec: Spec, evaluation: Evaluation, version: Version, decision: Decisi
         evaluation=evaluation,
         made=shown["made"],
         prompts=facts["evaluate"]["prompts"],
+        mistakes=facts["evaluate"]["mistakes"],
+        champion=shown.get("champion"),
+        champion_is=facts["evaluate"]["champion"],
+        nearest=shown.get("nearest"),
+        nearness=facts["evaluate"].get("nearness", ()),
+        records=_records(facts["evaluate"]),
         real=shown["real"],
         captions=facts["evaluate"]["captions"],
         frame_rate=spec.recipe.data.frame_rate,

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from vidgen_core.evaluation.distances import Measurement
 from vidgen_core.evaluation.evaluate import Evaluation
+from vidgen_core.evaluation.measurements import Measurement
 from vidgen_core.frozen import Frozen
 from vidgen_core.registry.settings import GateSettings
 

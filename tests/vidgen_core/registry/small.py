@@ -11,8 +11,8 @@ from vidgen_core import weights
 from vidgen_core.applications import generator
 from vidgen_core.codecs import causal_vae
 from vidgen_core.encoders._open import open_encoder
-from vidgen_core.evaluation.distances import Measurement
 from vidgen_core.evaluation.evaluate import Evaluation
+from vidgen_core.evaluation.measurements import Measurement
 from vidgen_core.families import flow_matching
 from vidgen_core.interfaces import Space
 from vidgen_core.registry.gate import Evidence

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.vidgen_core.registry.small import evaluation, evidence
-from vidgen_core.evaluation.distances import Measurement
+from vidgen_core.evaluation.measurements import Measurement
 from vidgen_core.evaluation.truth import Score, Share
 from vidgen_core.registry.gate import decide
 from vidgen_core.registry.settings import GateSettings
