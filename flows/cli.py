@@ -131,12 +131,13 @@ def average(
     length: Annotated[float, typer.Option("--length", help="Relative length of the average, above 0 and up to 0.288")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the generator")],
     home: HomeDir = HOME,
+    register: Annotated[bool, typer.Option("--register", help="Register it too, as the model's challenger")] = False,
 ) -> None:
     """The generator of the latest training with an average of its weights of another length (training.ema_lengths)."""
     from flows.commands.average import write_average
     from flows.home import Home
 
-    say(write_average(Home.open(home), length, out))
+    say(write_average(Home.open(home), length, out, registered=register))
 
 
 @app.command()
@@ -172,7 +173,7 @@ def submit(  # noqa: PLR0913 - the options of a command
 def sample(  # noqa: PLR0913 - an option each
     prompt: Annotated[list[str], typer.Option("--prompt", help="What to show; may be given several times")],
     out: Annotated[Path, typer.Option("--out", help="An .mp4 file")],
-    model: Annotated[str, typer.Option("--model", help="name@alias or name/version")] = "shapes@champion",
+    model: Annotated[str, typer.Option("--model", help="name@alias, name/version, or a folder")] = "shapes@champion",
     home: HomeDir = HOME,
     seed: int = 0,
     steps: Annotated[int | None, typer.Option(min=1, max=1000)] = None,

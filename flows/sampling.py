@@ -33,7 +33,7 @@ def draw(
 
     Args:
         home: Whose registry.
-        model: `name@alias` or `name/version`.
+        model: `name@alias` or `name/version`, or a generator's folder, which needs no registry.
         prompts: What to show.
         out: An .mp4 file.
         seed: Of the noise.
@@ -50,7 +50,8 @@ def draw(
         raise VidgenError(
             "Videos cannot be written there", got=str(out), allowed="an .mp4 file in a folder that exists"
         )
-    generator = Generator.load(fetch(home.mlflow_uri, model, home.cache_dir))
+    is_folder = (Path(model) / "generator.json").exists()
+    generator = Generator.load(Path(model) if is_folder else fetch(home.mlflow_uri, model, home.cache_dir))
     if changes.get("guidance") is not None and not generator.family.has_guidance:
         raise VidgenError("This model cannot be guided", got=f"family {generator.card.family}", move="Drop --guidance")
     own = generator.card.sampling

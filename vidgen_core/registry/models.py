@@ -16,7 +16,7 @@ from vidgen_core.registry.gate import Decision, decide
 from vidgen_core.registry.settings import GateSettings
 from vidgen_core.registry.tracking import Tracker, client
 
-__all__ = ["Version", "fetch", "promote", "register", "trained_on"]
+__all__ = ["Version", "challenge", "fetch", "promote", "register", "trained_on"]
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 _EVALUATION_TAG = "vidgen.evaluation"
@@ -80,6 +80,17 @@ def promote(
         else:
             store.set_registered_model_alias(version.name, CHALLENGER, str(version.version))
         return decision
+
+
+def challenge(uri: str, version: Version, *, lock_file: Path) -> str:
+    """Make a version that was not measured the challenger, unless it is the champion; the alias that it has then."""
+    store = client(uri)
+    with _locked(lock_file):
+        champion = _by_alias(store, version.name, CHAMPION)
+        if champion is not None and int(champion.version) == version.version:
+            return CHAMPION
+        store.set_registered_model_alias(version.name, CHALLENGER, str(version.version))
+        return CHALLENGER
 
 
 def fetch(uri: str, model: str, cache_dir: Path) -> Path:
