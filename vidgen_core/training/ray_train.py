@@ -13,6 +13,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import ray
 import ray.train
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.torch.config import _TorchBackend
 
 from vidgen_core.errors import VidgenError
 from vidgen_core.training import mistakes, stopping
@@ -101,7 +103,7 @@ def _trainer(job: Job, open_recorder: Callable[[], Recorder] | None, ray_dir: Pa
     return TorchTrainer(
         _work,
         train_loop_config={"job": job, "open_recorder": open_recorder},
-        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo", timeout_s=PEER_WAIT_S),
+        torch_config=_Group(backend="nccl" if on_gpu else "gloo", timeout_s=PEER_WAIT_S, work_dir=job.work_dir),
         scaling_config=ScalingConfig(
             num_workers=workers, use_gpu=on_gpu, resources_per_worker={"CPU": settings.threads_per_worker}
         ),
@@ -114,6 +116,27 @@ def _trainer(job: Job, open_recorder: Callable[[], Recorder] | None, ray_dir: Pa
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
+
+
+@dataclass
+class _Group(TorchConfig):
+    """torch's process group among workers that hear a SIGTERM, as of a machine that is taken away."""
+
+    work_dir: Path = Path()
+
+    @property
+    def backend_cls(self) -> type["_GroupBackend"]:
+        """What Ray starts on the workers before they train."""
+        return _GroupBackend
+
+
+class _GroupBackend(_TorchBackend):
+    """Ray trains in a thread, which signals do not reach; what a backend starts runs in the main one."""
+
+    def on_start(self, worker_group: Any, backend_config: _Group) -> None:
+        """Open the process group, and listen."""
+        super().on_start(worker_group, backend_config)
+        worker_group.execute(stopping.hear, backend_config.work_dir)
 
 
 def _work(config: dict[str, Any]) -> None:

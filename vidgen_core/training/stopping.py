@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["STOPPED_EXIT", "Stop", "ask", "asking_by_file"]
+__all__ = ["STOPPED_EXIT", "Stop", "ask", "asking_by_file", "hear"]
 
 _FILE = "stop"
 _LOOK_S = 1.0
@@ -53,6 +53,20 @@ class Stop:
 def ask(work_dir: Path) -> None:
     """Ask the workers of a run to save and stop."""
     (work_dir / _FILE).touch()
+
+
+def hear(work_dir: Path) -> None:
+    """Hand this process's next SIGTERM to the workers of a run by the file; one more does what it did before.
+
+    For a process that trains in another thread than its main one; to be called in the main one.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+
+    def handed(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, before)
+        ask(work_dir)
+
+    signal.signal(signal.SIGTERM, handed)
 
 
 @contextmanager
