@@ -13,7 +13,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +102,7 @@ def _trainer(job: Job, open_recorder: Callable[[], Recorder] | None, ray_dir: Pa
     return TorchTrainer(
         _work,
         train_loop_config={"job": job, "open_recorder": open_recorder},
-        torch_config=_Group(backend="nccl" if on_gpu else "gloo", timeout_s=PEER_WAIT_S, work_dir=job.work_dir),
+        torch_config=_Group(backend="nccl" if on_gpu else "gloo", timeout_s=PEER_WAIT_S),
         scaling_config=ScalingConfig(
             num_workers=workers, use_gpu=on_gpu, resources_per_worker={"CPU": settings.threads_per_worker}
         ),
@@ -118,11 +117,8 @@ def _trainer(job: Job, open_recorder: Callable[[], Recorder] | None, ray_dir: Pa
     )
 
 
-@dataclass
 class _Group(TorchConfig):
     """torch's process group among workers that hear a SIGTERM, as of a machine that is taken away."""
-
-    work_dir: Path = Path()
 
     @property
     def backend_cls(self) -> type["_GroupBackend"]:
@@ -136,7 +132,7 @@ class _GroupBackend(_TorchBackend):
     def on_start(self, worker_group: Any, backend_config: _Group) -> None:
         """Open the process group, and listen."""
         super().on_start(worker_group, backend_config)
-        worker_group.execute(stopping.hear, backend_config.work_dir)
+        worker_group.execute(stopping.hear)
 
 
 def _work(config: dict[str, Any]) -> None:
