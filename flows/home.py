@@ -121,6 +121,11 @@ class Home:
         return self.root / "codecs"
 
     @property
+    def encoders_dir(self) -> Path:
+        """Training of video encoders, one folder a training job."""
+        return self.root / "encoders"
+
+    @property
     def training_dir(self) -> Path:
         """Training of families, one folder a training job."""
         return self.root / "training"

@@ -14,6 +14,7 @@ from flows.recipes.recipe import load
 from flows.show import table
 from flows.spec import Spec
 from flows.stopping import stop
+from flows.teacher import with_teacher
 
 __all__ = ["run_spec", "spec_of"]
 
@@ -35,6 +36,7 @@ def spec_of(  # noqa: PLR0913 - the options of a command
     home = Home.open(home_dir)
     if tables is not None:
         home.keep_tables_at(tables)
+    chosen = with_teacher(chosen, home)
     place = place_of(videos)
     where = str(place.resolve()) if isinstance(place, Path) else place.uri
     return Spec(stage=stage or "prepare", recipe=chosen, videos=where, home_dir=home.root, ray=ray, jobs=jobs)

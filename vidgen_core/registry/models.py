@@ -1,4 +1,4 @@
-"""Model versions: registering a generator, promoting it, and fetching one by its alias."""
+"""Model versions: registering a generator or encoder, promoting it, and fetching one by its alias."""
 
 import fcntl
 import json
@@ -16,10 +16,12 @@ from vidgen_core.registry.gate import Decision, decide
 from vidgen_core.registry.settings import GateSettings
 from vidgen_core.registry.tracking import Tracker, client
 
-__all__ = ["Version", "challenge", "fetch", "promote", "register", "trained_on"]
+__all__ = ["Version", "by_alias", "challenge", "fetch", "locked", "promote", "register", "trained_on"]
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 _EVALUATION_TAG = "vidgen.evaluation"
+# What a folder that was fetched whole has: a generator's card, or an encoder's.
+_CARDS = ("generator.json", "card.json")
 
 
 class Version(Frozen):
@@ -31,14 +33,14 @@ class Version(Frozen):
     source: str
 
 
-def register(tracker: Tracker, name: str, generator_dir: Path, *, model: str, tags: Mapping[str, str]) -> Version:
-    """Log a generator's folder and register it; the same weights are registered once.
+def register(tracker: Tracker, name: str, folder: Path, *, model: str, tags: Mapping[str, str]) -> Version:
+    """Log a folder and register it; the same weights are registered once.
 
     Args:
         tracker: The run that made it.
         name: The registered model.
-        generator_dir: The folder of `applications.generator`.
-        model: Digest of the generator.
+        folder: That of `applications.generator`, or a trained video encoder's.
+        model: Digest of the generator or encoder.
         tags: Digests of data and recipe, code version, evaluation: whatever explains the version later.
 
     """
@@ -47,8 +49,8 @@ def register(tracker: Tracker, name: str, generator_dir: Path, *, model: str, ta
     for known in store.search_model_versions(f"name = '{name}'"):
         if known.tags.get("vidgen.model") == model:
             return _version(known)
-    place = f"generator-{model[:12]}"
-    tracker.artifact(generator_dir, place)
+    place = f"{name}-{model[:12]}"
+    tracker.artifact(folder, place)
     source = f"{store.get_run(tracker.run_id).info.artifact_uri}/{place}"
     made = store.create_model_version(name, source, run_id=tracker.run_id, tags={**tags, "vidgen.model": model})
     return _version(made)
@@ -62,9 +64,9 @@ def promote(
     A refused version becomes `challenger`. Promoting the champion again changes nothing.
     """
     store = client(uri)
-    with _locked(lock_file):
+    with locked(lock_file):
         store.set_model_version_tag(version.name, str(version.version), _EVALUATION_TAG, evaluation.model_dump_json())
-        champion = _by_alias(store, version.name, CHAMPION)
+        champion = by_alias(store, version.name, CHAMPION)
         if champion is not None and int(champion.version) == version.version:
             return Decision(promoted=True, reasons=("It is the champion already.",))
         theirs = None if champion is None else champion.tags.get(_EVALUATION_TAG)
@@ -85,8 +87,8 @@ def promote(
 def challenge(uri: str, version: Version, *, lock_file: Path) -> str:
     """Make a version that was not measured the challenger, unless it is the champion; the alias that it has then."""
     store = client(uri)
-    with _locked(lock_file):
-        champion = _by_alias(store, version.name, CHAMPION)
+    with locked(lock_file):
+        champion = by_alias(store, version.name, CHAMPION)
         if champion is not None and int(champion.version) == version.version:
             return CHAMPION
         store.set_registered_model_alias(version.name, CHALLENGER, str(version.version))
@@ -105,7 +107,7 @@ def fetch(uri: str, model: str, cache_dir: Path) -> Path:
     store = client(uri)
     found = _find(store, model)
     folder = cache_dir / f"{found.name}-{found.version}-{found.tags['vidgen.model'][:12]}"
-    if not (folder / "generator.json").exists():
+    if not any((folder / card).exists() for card in _CARDS):
         fresh = folder.with_name(f".{folder.name}.staging")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
@@ -153,7 +155,8 @@ def _find(store: Any, model: str) -> Any:
     return versions[str(aliases[wanted])]
 
 
-def _by_alias(store: Any, name: str, alias: str) -> Any | None:
+def by_alias(store: Any, name: str, alias: str) -> Any | None:
+    """The version that an alias names, if there is one."""
     aliases = store.get_registered_model(name).aliases
     return store.get_model_version(name, str(aliases[alias])) if alias in aliases else None
 
@@ -173,7 +176,7 @@ def _version(found: Any) -> Version:
 
 
 @contextmanager
-def _locked(file: Path) -> Iterator[None]:
+def locked(file: Path) -> Iterator[None]:
     """Promotions of one home happen one after the other."""
     with file.open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
