@@ -136,12 +136,13 @@ def average(
     length: Annotated[float, typer.Option("--length", help="Relative length of the average, above 0 and up to 0.288")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the generator")],
     home: HomeDir = HOME,
+    register: Annotated[bool, typer.Option("--register", help="Register it too, as the model's challenger")] = False,
 ) -> None:
     """The generator of the latest training with an average of its weights of another length (training.ema_lengths)."""
     from flows.commands.average import write_average
     from flows.home import Home
 
-    say(write_average(Home.open(home), length, out))
+    say(write_average(Home.open(home), length, out, registered=register))
 
 
 @app.command()

@@ -18,7 +18,7 @@ def sample(  # noqa: PLR0913 - an option each
     prompt: Annotated[list[str], typer.Option("--prompt", help="What to show; may be given several times")],
     out: Annotated[Path, typer.Option("--out", help="An .mp4 file")],
     until: Annotated[Path | None, typer.Argument(help="With --interpolate: the last picture")] = None,
-    model: Annotated[str, typer.Option("--model", help="name@alias or name/version")] = "shapes@champion",
+    model: Annotated[str, typer.Option("--model", help="name@alias, name/version, or a folder")] = "shapes@champion",
     home: HomeDir = HOME,
     seed: int = 0,
     steps: Annotated[int | None, typer.Option(min=1, max=1000)] = None,

@@ -52,7 +52,9 @@ def draw(  # noqa: PLR0913 - what, from which model, where to, and how
     for prompt in prompts:
         check_prompt(prompt)
     check_out(out)
-    generator = Generator.load(fetch(home.mlflow_uri, model, home.cache_dir, blocked_too=blocked_too))
+    is_folder = (Path(model) / "generator.json").exists()
+    fetched = Path(model) if is_folder else fetch(home.mlflow_uri, model, home.cache_dir, blocked_too=blocked_too)
+    generator = Generator.load(fetched)
     sampling = asked_for(generator, changes, conditions)
     if task:
         videos, notes = drawn_around(generator, wish, prompts, Drawing(seed, sampling, wish.rounds))

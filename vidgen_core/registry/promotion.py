@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from vidgen_core.errors import VidgenError
 from vidgen_core.registry.gate import Decision, Evidence, decide
-from vidgen_core.registry.journal import Entry, State, append, settle
+from vidgen_core.registry.journal import CHALLENGER, CHAMPION, Entry, State, append, settle
 from vidgen_core.registry.models import Version, evidence_of, keep_evidence, version_of
 from vidgen_core.registry.tracking import client
 
-__all__ = ["block", "promote", "rollback"]
+__all__ = ["block", "challenge", "promote", "rollback"]
 
 
 def promote(uri: str, version: Version, evidence: Evidence, *, who: str) -> Decision:
@@ -46,6 +46,21 @@ def promote(uri: str, version: Version, evidence: Evidence, *, who: str) -> Deci
         number = append(store, version.name, entry)
         if number in settle(store, version.name).counted:
             return decision
+
+
+def challenge(uri: str, version: Version, why: str, *, who: str) -> str:
+    """Make a version that nothing has measured the challenger, unless it is the champion; its alias then."""
+    store = client(uri)
+    state = settle(store, version.name)
+    if version.version == state.champion:
+        return CHAMPION
+    entry = Entry(
+        action="refuse", to=version.version, seen=state.champion, who=who, time=time.time(), reasons=(why,),
+        evidence={"model": version.model, "release": version.release},
+    )  # fmt: skip
+    append(store, version.name, entry)
+    settle(store, version.name)
+    return CHALLENGER
 
 
 def rollback(uri: str, name: str, *, who: str) -> tuple[int, int]:
