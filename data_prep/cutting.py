@@ -19,7 +19,8 @@ from data_prep.needs import needs
 from data_prep.rows import grouped
 from data_prep.settings import DataSettings
 from data_prep.sources import Source
-from data_prep.tables import Part, Tables, ask
+from data_prep.sql import ask
+from data_prep.tables import Part, Tables
 from data_prep.units import Unit, Workshop, write
 from vidgen_core import digests
 

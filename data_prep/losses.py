@@ -11,7 +11,8 @@ from data_prep.captioning import Captioned
 from data_prep.duplicates.groups import Copied
 from data_prep.select import Verdicts
 from data_prep.sources import Source
-from data_prep.tables import SCHEMAS, Tables, ask
+from data_prep.sql import ask
+from data_prep.tables import SCHEMAS, Tables
 from data_prep.units import DIED, FAILURES, dead_row
 from vidgen_core.errors import VidgenError
 
