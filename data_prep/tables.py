@@ -28,6 +28,8 @@ from vidgen_core.frozen import Frozen
 
 __all__ = ["SCHEMAS", "Part", "Release", "TableState", "Tables"]
 
+# A release pins versions, and a version is read from its log: Delta would forget logs after a month.
+_CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 _SPAN_KEY = [("clip_id", pa.string()), ("source_id", pa.string())]
 # Null where nothing was measured; scores by models are in `scores`.
 _SCORES = ("blockiness", "noise", "flow_px_s", "camera_px_s", "object_px_s", "text_area")
@@ -206,6 +208,12 @@ class Tables:
         """Remove a file that no current version has, for good."""
         self._shelf.delete(file)
 
+    def expired(self, name: str, hours: int) -> list[Path]:
+        """Files that left the current version so many hours ago, and as old ones that never were in any; sorted."""
+        with self._shelf.errors():
+            paths = self._delta(name).vacuum(hours, dry_run=True, enforce_retention_duration=False, full=True)
+        return sorted({self.root / name / path for path in paths})
+
     def clear_unfinished(self, name: str = "") -> None:
         """Remove what killed tasks had begun to write, to one table or to any; nobody else may be writing."""
         for file in (self.root / name).rglob("*.tmp"):
@@ -262,7 +270,9 @@ class Tables:
                 self._shelf.begin(name)
                 uri, options = self._shelf.delta(name)
                 declared, title = Schema.from_arrow(schema), name.replace("/", ".")
-                create_table_with_add_actions(uri, declared, actions, name=title, storage_options=options)
+                create_table_with_add_actions(
+                    uri, declared, actions, name=title, storage_options=options, configuration=_CONFIGURATION
+                )
                 self._seen.pop(name, None)
             elif actions:
                 table = self._delta(name)
