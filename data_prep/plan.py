@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_prep.audio import AUDIO
 from data_prep.captioning import Captioned, expected
@@ -152,7 +153,9 @@ class _Rehearsal(Workshop):
 
     passes: list[_Pass] = field(default_factory=list)
 
-    def run(self, units: Sequence[Unit], work: object, names: Sequence[str], *, adopt: bool = False) -> None:  # noqa: ARG002
+    def run(
+        self, units: Sequence[Unit], work: object, names: Sequence[str], *, adopt: bool = False, rest: object = None
+    ) -> None:  # noqa: ARG002, E501
         """Note the units that would be done, and hide what would leave."""
         have, wanted = self.tables.committed(names[-1]), {unit.key for unit in units}
         lost = {source: row["attempts"] for source, row in given_up(self.tables, names[0]).items()}
@@ -206,7 +209,9 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") 
 
 def _decide(brought: Brought, tables: Tables, waiting: set[str], later: frozenset[str]) -> Step:
     """Spans of sources that are analyzed: which verdicts change. `later` are the rules that wait for captions."""
-    before = tables.read("captions", ["clip_id", "source_id"])
+    rejects = tables.read("rejects", ["clip_id", "source_id", "stage"])
+    uncut = rejects.filter(pc.equal(rejects["stage"], "cut")).drop_columns("stage")
+    before = pa.concat_tables([tables.read("captions", ["clip_id", "source_id"]), uncut])
     known = dict(zip(before["clip_id"].to_pylist(), before["source_id"].to_pylist(), strict=True))
     now = set(brought.kept["clip_id"].to_pylist())
     dropped = brought.rejects.select(["clip_id", "source_id", "reason"]).to_pylist()

@@ -164,7 +164,7 @@ def prepare(
         [
             pa.Table.from_pylist([*lost, *came.lost], SCHEMAS["rejects"]),
             brought.rejects,
-            losses.cut_failures(failed, tries(tables, "cut")),
+            losses.cut_failures(tables, failed),
             losses.failed_parts(tables, brought.unique),
         ]
     )
