@@ -22,7 +22,7 @@ endif
 	$(BIN)/vidgen run --recipe $(RECIPE) --home $(HOME_DIR) --videos $(or $(VIDEOS),$(HOME_DIR)/videos)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -18,6 +18,7 @@ from vidgen_core.errors import VidgenError
 
 __all__ = [
     "FETCH",
+    "EMPTY_EXIT",
     "LOSS_EXIT",
     "check_budget",
     "copied_spans",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 LOSS_EXIT = 3
+EMPTY_EXIT = 4
 # The stage of `rejects` for what could not be had; its next run tries it again by itself.
 FETCH = "fetch"
 # What it lost is told span by span.
@@ -150,13 +152,14 @@ def in_quarantine(rejects: pa.Table) -> tuple[str, ...]:
 
 
 def nothing_left(tables: Tables, files: int, rejects: pa.Table) -> VidgenError:
-    """Why there is no clip, and what to do about it."""
+    """Why there is no clip, and what to do about it; its exit code is `EMPTY_EXIT`."""
     spans = len(tables.read("spans", ["clip_id"]))
     levels = Counter(rejects["level"].to_pylist())
     if not spans:
         lost = levels["source"]
         what = f"None of the {files} files gives a clip: {lost} cannot be used, and the others are shorter than a clip"
-        return VidgenError(what, move="Name a folder with longer videos, or ask for shorter clips: --set data.frames=5")
+        move = "Name a folder with longer videos, or ask for shorter clips: --set data.frames=5"
+        return VidgenError(what, move=move, exit_code=EMPTY_EXIT)
     own = pc.and_(pc.equal(rejects["level"], "span"), pc.not_equal(rejects["stage"], "duplicates"))
     reasons = rejects.filter(own)["reason"].to_pylist()
     rule, count = Counter(reasons).most_common(1)[0]
@@ -165,4 +168,5 @@ def nothing_left(tables: Tables, files: int, rejects: pa.Table) -> VidgenError:
         move="Put captions beside the videos (NAME.txt or NAME.vtt), or give --set data.select.need_caption=false"
         if rule == "need_caption"
         else f"Loosen it with --set data.select.{rule}=...",
+        exit_code=EMPTY_EXIT,
     )

@@ -14,6 +14,8 @@ from flows.commands.text import say
 from flows.data_commands import data_app
 from flows.failures import MISTAKE_EXIT, StageCrashedError, disk_full, is_disk_full
 from flows.options import HOME, RECIPE, VIDEOS, AsJson, Changes, HomeDir, Ray, Recipe, TablesAt, Videos
+from flows.sample_command import sample_app
+from flows.service_commands import service_app
 from flows.stopping import stop
 from vidgen_core.errors import VidgenError
 
@@ -23,17 +25,18 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 videos_app = typer.Typer(no_args_is_help=True, help="Sample videos.")
 app.add_typer(videos_app, name="videos")
 app.add_typer(data_app)
+app.add_typer(service_app)
+app.add_typer(sample_app)
 _out, _err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 
 def main() -> None:
     """The console script."""
     try:
-        # An interrupt comes back as the code that a shell expects of it, and not as an exception.
-        if app(standalone_mode=False) == 128 + signal.SIGINT:
+        # An interrupt and an exit come back as the code that a shell expects of them, and not as exceptions.
+        code = app(standalone_mode=False) or 0
+        if code == 128 + signal.SIGINT:
             raise KeyboardInterrupt
-    except typer.Exit as error:
-        _leave("", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _leave("Stopped. The same command goes on from here.", stop.code)
     except StageCrashedError as error:
@@ -44,7 +47,7 @@ def main() -> None:
         if sentence is None:
             raise
         _leave(sentence, error.exit_code if isinstance(error, VidgenError) else MISTAKE_EXIT)
-    _leave("", 0)
+    _leave("", code)
 
 
 def _sentence(error: Exception) -> str | None:
@@ -169,27 +172,28 @@ def submit(  # noqa: PLR0913 - the options of a command
 
 
 @app.command()
-def sample(  # noqa: PLR0913 - an option each
-    prompt: Annotated[list[str], typer.Option("--prompt", help="What to show; may be given several times")],
-    out: Annotated[Path, typer.Option("--out", help="An .mp4 file")],
-    model: Annotated[str, typer.Option("--model", help="name@alias or name/version")] = "shapes@champion",
+def compare(  # noqa: PLR0913 - an option each
+    recipe: Recipe = RECIPE,
+    videos: Videos = VIDEOS,
     home: HomeDir = HOME,
-    seed: int = 0,
-    steps: Annotated[int | None, typer.Option(min=1, max=1000)] = None,
-    guidance: float | None = None,
-    negative: Annotated[str | None, typer.Option(help="What to lead away from")] = None,
-    condition: Annotated[
-        list[str] | None,
-        typer.Option("--condition", help="A score to ask for: motion=80% (a rank), motion=1.5, motion=null"),
-    ] = None,
+    changes: Changes = None,
+    ray: Ray = "",
+    families: Annotated[str, typer.Option(help="flow_matching:tiny,gan:tiny; all there are without it")] = "",
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Training of each; 10 if nothing is said")] = None,
+    token_steps: Annotated[float | None, typer.Option(min=1, help="Or steps x samples x places of each")] = None,
+    write: Annotated[Path | None, typer.Option("--write", help="A .md file for the table")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Draw videos from a registered model; several prompts stand side by side."""
-    from flows.home import Home
-    from flows.sampling import draw
+    """Families side by side: the same clips, budget and metrics. Interrupted, the same command goes on."""
+    from flows.commands.compare import comparison_of, markdown, run_comparison
 
-    changes = {"steps": steps, "guidance": guidance, "negative": negative}
-    draw(Home.open(home), model, prompt, out, seed=seed, changes=changes, conditions=condition or [])
-    _out.print(f"{out}")
+    chosen = comparison_of(
+        recipe, videos, home, changes or [], families=families, minutes=minutes, token_steps=token_steps, ray=ray
+    )
+    table = run_comparison(chosen, changes or [], write=write)
+    say(table.model_dump_json(indent=1) if as_json else markdown(table))
+    if any(row.failed for row in table.rows):
+        raise typer.Exit(1)
 
 
 @videos_app.command("make")

@@ -38,26 +38,33 @@ def quiet_environment(home: Home) -> dict[str, str]:
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
         # A whole number: the recorder drops the fraction, and with 0 it spins on a core.
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
-        "PREFECT_UI_ENABLED": "false",
     }
 
 
 @contextmanager
-def prefect_server(home: Home) -> Iterator[None]:
-    """Give Prefect a server while the block runs; importing Prefect overlaps with the server's start."""
+def prefect_server(home: Home, *, port: int | None = None) -> Iterator[None]:
+    """Give Prefect a server while the block runs; importing Prefect overlaps with the server's start.
+
+    Args:
+        home: Has its database.
+        port: Where a server is to listen that stays: with Prefect's page, schedules and automations. None takes a free
+            port for a server that does no more than keep what a command does.
+
+    """
     if "PREFECT_API_URL" in os.environ:
         yield
         return
     home.prefect_dir.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    stays = port is not None
+    port = _free_port() if port is None else port
     api = f"http://127.0.0.1:{port}/api"
-    os.environ |= quiet_environment(home)
+    os.environ |= quiet_environment(home) | {"PREFECT_UI_ENABLED": str(stays).lower()}
     factory = "prefect.server.api.server:create_app"
     command = [sys.executable, "-m", "uvicorn", "--factory", factory, "--host", "127.0.0.1", "--port", str(port)]
     server = Guarded(
         [*command, "--log-level", "error", "--lifespan", "on"],
         log_file=home.prefect_dir / "server.log",
-        environment={"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"},
+        environment={"PREFECT__SERVER_FINAL": "1", **({} if stays else {"PREFECT__SERVER_EPHEMERAL": "1"})},
     )
     try:
         # Prefect reads its settings when it is imported, and would start a second server if it found no address.

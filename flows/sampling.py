@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from data_prep.clips import encode
 from flows.home import Home
+from flows.wishes import Wish, drawn_around
+from vidgen_core.applications.complete import Drawing
 from vidgen_core.applications.generator import Generator, check_prompt
 from vidgen_core.errors import VidgenError
 from vidgen_core.registry.models import fetch
@@ -19,7 +21,7 @@ __all__ = ["draw"]
 _LEAST_SIDE_PX = 128
 
 
-def draw(
+def draw(  # noqa: PLR0913 - what, from which model, where to, and how
     home: Home,
     model: str,
     prompts: Sequence[str],
@@ -28,7 +30,8 @@ def draw(
     seed: int,
     changes: Mapping[str, Any],
     conditions: Sequence[str],
-) -> None:
+    wish: Wish | None = None,
+) -> list[str]:
     """Write an mp4 of one video a prompt, side by side; small videos are enlarged without smoothing.
 
     Args:
@@ -39,11 +42,17 @@ def draw(
         seed: Of the noise.
         changes: Fields of the model's `Sampling`; None leaves one as it is.
         conditions: Scores to ask for besides the model's own, as "motion=80%".
+        wish: What to draw around; nothing if None.
+
+    Returns:
+        What the user should know, in sentences.
 
     Raises:
         VidgenError: A prompt, the model or the file will not do.
 
     """
+    wish = wish or Wish()
+    task = wish.task
     for prompt in prompts:
         check_prompt(prompt)
     if out.suffix.lower() != ".mp4" or not out.absolute().parent.is_dir():
@@ -56,10 +65,14 @@ def draw(
     own = generator.card.sampling
     wanted = {name: value for name, value in changes.items() if value is not None}
     sampling = own.model_copy(update={**wanted, "conditions": _conditions(own, conditions)})
-    videos = generator.videos(prompts, seed=seed, sampling=sampling)
+    if task:
+        videos, notes = drawn_around(generator, wish, prompts, Drawing(seed, sampling, wish.rounds))
+    else:
+        videos, notes = generator.videos(prompts, seed=seed, sampling=sampling), []
     factor = max(1, _LEAST_SIDE_PX // videos.shape[2])
     large = videos.repeat(factor, axis=2).repeat(factor, axis=3)
     out.write_bytes(encode(np.concatenate(list(large), axis=2), generator.card.frame_rate))
+    return notes
 
 
 def _conditions(sampling: Sampling, told: Sequence[str]) -> dict[str, float | str]:

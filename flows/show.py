@@ -11,7 +11,7 @@ from rich.table import Table
 
 from flows.spec import Progress, StageResult
 
-__all__ = ["Show", "duration", "table"]
+__all__ = ["Show", "duration", "how", "table"]
 
 # Without a terminal a bar cannot be redrawn, so a line is printed this often.
 LINE_EVERY_S = 15.0
@@ -42,11 +42,13 @@ class Show:
         """The stage is so far."""
         if progress is None:
             return
-        how = _how(progress)
-        self._bar.update(self._task, description=progress.stage, completed=progress.done, total=progress.total, how=how)
+        told = how(progress)
+        self._bar.update(
+            self._task, description=progress.stage, completed=progress.done, total=progress.total, how=told
+        )
         if self._bar.disable and time.monotonic() - self._printed > LINE_EVERY_S:
             self._printed = time.monotonic()
-            self._bar.console.print(f"{progress.stage}: {how}")
+            self._bar.console.print(f"{progress.stage}: {told}")
 
     def done(self, result: StageResult) -> None:
         """The stage has answered."""
@@ -81,7 +83,8 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} h"
 
 
-def _how(progress: Progress) -> str:
+def how(progress: Progress) -> str:
+    """How far, how fast and how long still, in a line."""
     parts = [f"{progress.done:,}" if progress.total is None else f"{progress.done:,}/{progress.total:,}"]
     if progress.rate:
         parts.append(f"{progress.rate:.3g}/s")

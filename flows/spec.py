@@ -80,8 +80,8 @@ class Spec(Frozen):
 
     @property
     def run_key(self) -> str:
-        """What makes two commands the same run. The number of cores changes no result, so it is not in it."""
-        recipe = self.recipe.model_dump(mode="json", exclude={"cores"})
+        """What makes two commands the same run. The number of cores and the hour change no result, so are not in it."""
+        recipe = self.recipe.model_dump(mode="json", exclude={"cores", "schedule"})
         return digests.of_value([recipe, str(self.videos)])
 
     @property

@@ -5,6 +5,23 @@ import pytest
 import torch
 
 
+def pytest_xdist_make_scheduler(config, log):
+    """With -n: a file's tests run in one process, where they share what they made, and all files of Ray in one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneRay(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return "ray" if file in with_ray else file
+
+    with_ray = {
+        file.relative_to(config.rootpath).as_posix()
+        for file in Path(__file__).parent.rglob("test_*.py")
+        if "pytest.mark.ray" in file.read_text()
+    }
+    return OneRay(config, log)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)

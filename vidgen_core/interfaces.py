@@ -118,6 +118,8 @@ class Ask:
         guiding: Variant of the guidance.
         negative: What to lead away from, encoded like `text`; the empty prompt if None.
         known: Values of given elements [B, C, T, H, W], with `known_mask` [B, 1, T, H, W], True = given, keep.
+        rounds: How often each solver step is taken where something is known, with noise added back in between; 1 is
+            plain.
         scalars: Further conditions by name, float [B] each in their own units; NaN, or a name left out, is a missing
             one. Guidance leads away from all of them missing.
 
@@ -133,6 +135,7 @@ class Ask:
     negative: Text | None = None
     known: Latents | None = None
     known_mask: Tensor | None = None
+    rounds: int = 1
     scalars: Mapping[str, Tensor] | None = None
 
 

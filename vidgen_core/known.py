@@ -14,12 +14,14 @@ from torch import Tensor
 from vidgen_core.chance import Chance
 from vidgen_core.interfaces import Text
 from vidgen_core.paths import Path, expand_times
+from vidgen_core.predictions import Denoise, Draw
 from vidgen_core.shapes import Index, Latents
 
-__all__ = ["KnownMask", "hold", "shown_frames"]
+__all__ = ["KnownMask", "hold", "resampling", "shown_frames"]
 
 KnownMask = Bool[Tensor, "batch 1 frames height width"]
 _Network = Callable[[Tensor, Tensor, Text | None], Tensor]
+_Integrate = Callable[[Denoise, Tensor, Tensor, Draw], Tensor]
 
 
 def shown_frames(chance: Chance, index: Index, frames: int, *, share: float) -> Bool[Tensor, "batch frames"]:
@@ -80,3 +82,37 @@ def hold(
         return network(x, frame_t if frame_times else t, text)
 
     return held
+
+
+def resampling(integrate: _Integrate, *, path: Path, rounds: int) -> _Integrate:
+    """A sampler that takes each step so many times and goes back to its start in between, by adding noise.
+
+    What replaces known elements knows nothing of the rest; going back and forth lets both come to terms (Lugmayr et al.
+    2022, "RePaint", arXiv:2201.09865, algorithm 1). The last step is taken once. A sampler that learns from earlier
+    steps forgets them.
+
+    Args:
+        integrate: Of a file of `vidgen_core/samplers`.
+        path: Path on which it walks.
+        rounds: How often each step is taken.
+
+    """
+
+    def integrate_in_rounds(denoise: Denoise, start: Tensor, times: Tensor, draw: Draw) -> Tensor:
+        x, number = start, 0
+        for now, then in zip(times[:-1], times[1:], strict=True):
+            for turn in range(rounds if then > 0 else 1):
+                if turn:
+                    x = _back(path, x, then, now, draw(2 * number + 1))
+                x = integrate(denoise, x, torch.stack([now, then]), lambda _, at=2 * number: draw(at))  # type: ignore[misc]
+                number += 1
+        return x
+
+    return integrate_in_rounds
+
+
+def _back(path: Path, x: Tensor, now: Tensor, then: Tensor, noise: Tensor) -> Tensor:
+    """From a time to a noisier one by the process that makes noise of data."""
+    kept = path.alpha(then) / path.alpha(now)
+    added = path.sigma(then) ** 2 - (kept * path.sigma(now)) ** 2
+    return (kept * x + added.clamp_min(0).sqrt() * noise).to(x)

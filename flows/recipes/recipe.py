@@ -3,8 +3,11 @@
 import inspect
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
+from zoneinfo import available_timezones
 
+from cronsim import CronSim, CronSimError
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from data_prep.select import RULES
@@ -17,7 +20,7 @@ from vidgen_core.registry.settings import GateSettings
 from vidgen_core.sampling import Sampling
 from vidgen_core.training.settings import TrainSettings
 
-__all__ = ["Choice", "CodecChoice", "FamilyChoice", "Recipe", "TextChoice", "load", "names", "override"]
+__all__ = ["Choice", "CodecChoice", "FamilyChoice", "Recipe", "Schedule", "TextChoice", "load", "names", "override"]
 
 
 class Choice(Frozen):
@@ -97,6 +100,35 @@ class FamilyChoice(Choice):
     package = "vidgen_core.families"
 
 
+class Schedule(Frozen):
+    """When a run begins by itself.
+
+    Args:
+        cron: Minute, hour, day of month, month, day of week, as "0 2 * * *" for two o'clock each night.
+        timezone: Whose clock, by its name in the IANA database.
+
+    """
+
+    cron: str = "0 2 * * *"
+    timezone: str = "UTC"
+
+    @field_validator("cron")
+    @classmethod
+    def _is_a_cron(cls, cron: str) -> str:
+        try:
+            CronSim(cron, datetime.now(UTC))
+        except CronSimError as error:
+            raise ValueError(f'{error}; a schedule is written as "0 2 * * *"') from None
+        return cron
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_timezone(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"there is no such time zone. {did_you_mean(name, available_timezones()) or ''}")
+        return name
+
+
 class Recipe(Frozen):
     """A run.
 
@@ -111,6 +143,7 @@ class Recipe(Frozen):
         sampling: How its videos are drawn.
         evaluation: What is measured.
         gate: What a champion must have.
+        schedule: When `vidgen serve` runs it.
         cores: Cores to use; 0 is all there are.
 
     """
@@ -127,6 +160,7 @@ class Recipe(Frozen):
     sampling: Sampling = Sampling()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
+    schedule: Schedule = Schedule()
     cores: int = Field(default=0, ge=0)
 
     @field_validator("conditions")
@@ -188,7 +222,8 @@ def first_complaint(error: ValidationError) -> str:
     """The first thing that a validation found wrong, as a sentence without its full stop."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg'].lower()}, got {first['input']!r}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {said[0].lower()}{said[1:].rstrip('.')}, got {first['input']!r}"
 
 
 def _set(values: dict[str, Any], at: Frozen, keys: list[str], value: object, path: str) -> None:

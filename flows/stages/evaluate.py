@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from flows.comparison import measured_by
 from flows.spec import Row, Spec, StageResult
 from flows.stage import ProgressFile, write_value
 from flows.stages.train import open_tracker
 from vidgen_core.applications.generator import Generator
 from vidgen_core.clip import decode_clips
 from vidgen_core.evaluation.evaluate import evaluate
+from vidgen_core.evaluation.network_calls import network_calls
 from vidgen_core.evaluation.truth import Score
 
 __all__ = ["run"]
@@ -49,7 +51,11 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
     real_shares = _shares(result.truth_real)
     for name, share in _shares(result.truth).items():
         rows.append(Row(name=f"{name} right", note=f"{share:.1%} (checker on real clips {real_shares[name]:.1%})"))
-    facts = {"prompts": prompts[:24], "captions": captions[:24], "held_out": kept_apart}
+    calls = network_calls(generator.family, lambda: generator.videos(prompts[:1], seed=spec.recipe.evaluation.seed))
+    facts = {
+        "prompts": prompts[:24], "captions": captions[:24], "held_out": kept_apart, "network_calls": calls,
+        "parameters": sum(weight.numel() for weight in generator.family.parameters()), "measured_by": measured_by(),
+    }  # fmt: skip
     return StageResult(stage="evaluate", rows=tuple(rows), facts=facts)
 
 

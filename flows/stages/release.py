@@ -37,7 +37,10 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     alias = "champion" if decision.promoted else "challenger"
     note = " ".join(decision.reasons)
     rows = (Row(name=f"{recipe.model} version {version.version} @{alias}", note=note), Row(name="page", note=str(page)))
-    facts = {"version": version.version, "promoted": decision.promoted, "page": str(page), "reasons": decision.reasons}
+    facts = {
+        "version": version.version, "promoted": decision.promoted, "page": str(page), "reasons": decision.reasons,
+        "data": spec.result("prepare").facts["data"],
+    }  # fmt: skip
     return StageResult(stage="release", rows=rows, facts=facts)
 
 

@@ -37,7 +37,7 @@ def _videos(tmp_path):
 
 
 def test_a_picture_too_large_for_its_memory_costs_its_source_alone(videos, tmp_path, monkeypatch):
-    huge = ffmpeg.input("color=gray:s=7000x7000:r=1:d=1", f="lavfi").output(str(videos / "huge.mkv"), vcodec="mjpeg")
+    huge = ffmpeg.input("color=gray:s=14000x14000:r=1:d=1", f="lavfi").output(str(videos / "huge.mkv"), vcodec="mjpeg")
     huge.global_args("-loglevel", "error").run(cmd=imageio_ffmpeg.get_ffmpeg_exe())
     monkeypatch.setattr(bounds, "_MOST_BYTES", 60 * MIB)
     tables = Tables(tmp_path / "tables")

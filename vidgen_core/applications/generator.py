@@ -20,8 +20,10 @@ from vidgen_core.encoders._open import open_encoder
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 from vidgen_core.interfaces import Ask, Codec, Family, Space, TextEncoder, to_clips
+from vidgen_core.known import KnownMask
 from vidgen_core.sampling import Sampling
 from vidgen_core.scalars import named
+from vidgen_core.shapes import Index, Latents
 
 __all__ = ["Card", "Generator", "assemble", "check_prompt", "digest"]
 
@@ -120,6 +122,34 @@ class Generator:
             VidgenError: A prompt is empty or too long, or the model knows no such condition, or no negative prompts.
 
         """
+        chance, made = Chance(seed).within("generate"), []
+        for start in range(0, len(prompts), batch):
+            part = prompts[start : start + batch]
+            latents = self.latents(part, torch.arange(start, start + len(part)), chance, sampling=sampling)
+            with torch.inference_mode():
+                made.append(to_clips(self.codec.decode(latents)).numpy())
+        return np.concatenate(made)
+
+    @torch.inference_mode()
+    def latents(
+        self, prompts: Sequence[str], index: Index, chance: Chance, *, sampling: Sampling | None = None,
+        known: tuple[Latents, KnownMask] | None = None, rounds: int = 1,
+    ) -> Latents:  # fmt: skip
+        """Latents [B, C, T, H, W] of one video a prompt.
+
+        Args:
+            prompts: What to show.
+            index: Number of each sample [B]; with the chance it fixes the sample.
+            chance: Where draws come from.
+            sampling: How; the defaults that the model was judged with if None.
+            known: Latents [B, C, T, H, W], and where they are given and kept [B, 1, T, H, W].
+            rounds: See `Ask`.
+
+        Raises:
+            VidgenError: A prompt is empty or too long, or the model knows no such condition, no negative prompts, or
+                cannot be given anything.
+
+        """
         chosen = sampling or self.card.sampling
         for prompt in [*prompts, *([chosen.negative] if chosen.negative else [])]:
             check_prompt(prompt)
@@ -127,25 +157,46 @@ class Generator:
             raise VidgenError(
                 "This model cannot be led away from a prompt", got=f"family {self.card.family}", move="Drop --negative"
             )
+        if known is not None:
+            self.check_accepts_known()
         scalars = {name: _value(self.card.space, name, told) for name, told in chosen.conditions.items()}
-        made = []
-        with torch.inference_mode():
-            for start in range(0, len(prompts), batch):
-                part = list(prompts[start : start + batch])
-                ask = Ask(
-                    index=torch.arange(start, start + len(part)),
-                    shape=self.card.space.shape,
-                    text=self.encoder.encode(part),
-                    steps=chosen.steps,
-                    sampler=chosen.sampler,
-                    guidance=chosen.guidance,
-                    guiding=chosen.guiding,
-                    negative=self.encoder.encode([chosen.negative] * len(part)) if chosen.negative else None,
-                    scalars={name: torch.full((len(part),), value) for name, value in scalars.items()},
-                )
-                latents = self.family.generate(ask, Chance(seed).within("generate"))
-                made.append(to_clips(self.codec.decode(latents)).numpy())
-        return np.concatenate(made)
+        ask = Ask(
+            index=index,
+            shape=self.card.space.shape,
+            text=self.encoder.encode(list(prompts)),
+            steps=chosen.steps,
+            sampler=chosen.sampler,
+            guidance=chosen.guidance,
+            guiding=chosen.guiding,
+            negative=self.encoder.encode([chosen.negative] * len(prompts)) if chosen.negative else None,
+            known=None if known is None else known[0],
+            known_mask=None if known is None else known[1],
+            rounds=rounds,
+            scalars={name: torch.full((len(prompts),), value) for name, value in scalars.items()},
+        )
+        return self.family.generate(ask, chance)
+
+    def check_accepts_known(self) -> None:
+        """Refuse what the family cannot do.
+
+        Raises:
+            VidgenError: It draws whole videos only.
+
+        """
+        if not self.family.accepts_known:
+            raise VidgenError(
+                "This model draws whole videos only and cannot go on from given pictures",
+                got=f"family {self.card.family}",
+                allowed="a family that accepts known frames, such as flow_matching or diffusion",
+                move="Choose another --model, or drop --image, --extend, --interpolate and --inpaint",
+            )
+
+    @property
+    def pixels(self) -> tuple[int, int, int]:
+        """(frames, height, width) of its videos."""
+        _, frames, height, width = self.card.space.shape
+        time, space = self.codec.time_stride, self.codec.space_stride
+        return 1 + (frames - 1) * time, height * space, width * space
 
 
 def _value(space: Space, name: str, told: float | str) -> float:

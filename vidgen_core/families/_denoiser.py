@@ -14,10 +14,11 @@ from torch import Tensor
 
 from vidgen_core import discovery
 from vidgen_core.chance import Chance
+from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen, kind_or
 from vidgen_core.guidance import guided
 from vidgen_core.interfaces import Ask, Batch, Family, Player, Space, Text, Work
-from vidgen_core.known import hold, shown_frames
+from vidgen_core.known import hold, resampling, shown_frames
 from vidgen_core.networks import factorized_dit, unet3d
 from vidgen_core.paths import Path, expand_times
 from vidgen_core.predictions import Kind, Prediction, target
@@ -38,15 +39,24 @@ class DenoiserConfig(Frozen):
 
     Args:
         shown_frames: Share of training samples of which some frames are shown clean, so that the model continues,
-            interpolates and animates pictures; 0 replaces known elements by noisy ones when it samples.
+            interpolates and animates pictures.
+        own_times: Share of training samples whose frames each have a noise time of their own (Chen et al. 2024,
+            "Diffusion Forcing", arXiv:2407.01392); it teaches the same in another way. Where neither is asked for,
+            known elements are replaced by noisy ones when it samples.
         text_dropout: Share of training samples whose text is emptied, and whose scalars are left out, for guidance.
         scalar_dropout: Share of training samples that lack one scalar besides, so that any of them may be asked for.
 
     """
 
     shown_frames: float = Field(0.0, ge=0, le=1)
+    own_times: float = Field(0.0, ge=0, le=1)
     text_dropout: float = Field(0.1, ge=0, le=1)
     scalar_dropout: float = Field(0.1, ge=0, le=1)
+
+    @property
+    def frame_times(self) -> bool:
+        """Whether its network learns frames of different times."""
+        return self.shown_frames > 0 or self.own_times > 0
 
 
 class Denoiser(Family):
@@ -67,6 +77,13 @@ class Denoiser(Family):
 
     def __init__(self, config: DenoiserConfig, network: NetworkConfig, space: Space, *, path: Path, kind: Kind) -> None:
         super().__init__()
+        if config.frame_times and isinstance(network, factorized_dit.Config) and network.patch_frames > 1:
+            raise VidgenError(
+                "Frames that share tokens cannot have noise times of their own",
+                got=f"network.patch_frames={network.patch_frames}",
+                allowed="1 with shown_frames or own_times",
+                move="Set family.network.patch_frames to 1, or shown_frames and own_times to 0",
+            )
         self.config, self.space, self.path, self.kind = config, space, path, kind
         self.network = network.build(space)
 
@@ -106,14 +123,17 @@ class Denoiser(Family):
         return {"generator": Player(weights, hidden=self.network.hidden_matrices())}
 
     def losses(self, batch: Batch, chance: Chance) -> Iterator[tuple[str, Tensor]]:
-        """Weighted mean squared error at one random time a sample; frames that are shown clean do not count."""
+        """Weighted mean squared error at a random time, of a sample or of each frame; shown frames do not count."""
         t = self.draw_times(chance, batch.index)
-        shown = None
-        if self.config.shown_frames:
-            shown = shown_frames(chance, batch.index, batch.video.shape[2], share=self.config.shown_frames)
         noise = self.paired(chance.normal("noise", batch.index, batch.video.shape[1:]), batch.video)
-        errors = self._errors(self._thinned(batch, chance), t, noise, shown)
-        yield "generator", (self.weight(t) * errors).mean()
+        thinned = self._thinned(batch, chance)
+        if not self.config.frame_times:
+            yield "generator", (self.weight(t) * self._errors(thinned, t, noise).mean(1)).mean()
+            return
+        times, shown = self._frame_times(t, chance, batch)
+        errors = self._errors(thinned, times.masked_fill(shown, 0.0), noise)
+        counted = (self.weight(times) * errors).masked_fill(shown, 0.0)
+        yield "generator", (counted.sum(1) / (~shown).sum(1)).mean()
 
     def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
         """Squared error of the output at fixed times, and its mean over them."""
@@ -121,7 +141,7 @@ class Denoiser(Family):
         for name, time in self.held_out_times.items():
             t = torch.full((len(batch.video),), time, device=batch.video.device)
             noise = chance.within(name).normal("noise", batch.index, batch.video.shape[1:])
-            errors[name] = self._errors(batch, t, noise, None)
+            errors[name] = self._errors(batch, t, noise).mean(1)
         return {"loss": torch.stack(list(errors.values())).mean(0), **errors}
 
     def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
@@ -132,12 +152,13 @@ class Denoiser(Family):
         """From noise to data along the sampler's times; elements that are known are kept as they are."""
         sampler = discovery.load("vidgen_core.samplers", ask.sampler)
         noise = chance.normal("sample", ask.index, ask.shape)
-        network = self._told(ask)
-        if ask.known is not None and ask.known_mask is not None:
+        network, known = self._told(ask), None
+        # What knows nothing is plain sampling, bit for bit.
+        if ask.known is not None and ask.known_mask is not None and ask.known_mask.any():
+            known = (ask.known_mask, ask.known)
             network = hold(
-                network, ask.known, ask.known_mask, path=self.path, noise=noise,
-                frame_times=self.config.shown_frames > 0,
-            )  # fmt: skip
+                network, ask.known, ask.known_mask, path=self.path, noise=noise, frame_times=self.config.frame_times
+            )
         follow = guided(network, ask.text, scale=ask.guidance, negative=ask.negative, how=ask.guiding)
 
         def denoise(x: Latents, t: Tensor) -> Prediction:
@@ -147,8 +168,22 @@ class Denoiser(Family):
         def draw(step: int) -> Tensor:
             return chance.within("step", step).normal("sample", ask.index, ask.shape)
 
-        made = sampler.integrate(denoise, self.path.prior_std * noise, self.times(ask.steps).to(noise.device), draw)
-        return made if ask.known is None or ask.known_mask is None else torch.where(ask.known_mask, ask.known, made)
+        integrate = sampler.integrate
+        if known is not None and ask.rounds > 1:
+            integrate = resampling(integrate, path=self.path, rounds=ask.rounds)
+        made = integrate(denoise, self.path.prior_std * noise, self.times(ask.steps).to(noise.device), draw)
+        return made if known is None else torch.where(known[0], known[1], made)
+
+    def _frame_times(self, t: PerSample, chance: Chance, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Times of all frames [B, T], and which frames are shown clean instead [B, T]."""
+        config, frames = self.config, batch.video.shape[2]
+        shown = shown_frames(chance, batch.index, frames, share=config.shown_frames)
+        times = t[:, None].expand(-1, frames)
+        if config.own_times:
+            own = chance.uniform("own_times", batch.index) < config.own_times
+            each = [self.draw_times(chance.within("frame", number), batch.index) for number in range(frames)]
+            times = torch.where(own[:, None], torch.stack(each, 1), times)
+        return times, shown
 
     def _thinned(self, batch: Batch, chance: Chance) -> Batch:
         """The batch as it is learned from: some samples without any condition, some without one of their scalars."""
@@ -171,15 +206,10 @@ class Denoiser(Family):
 
         return output
 
-    def _errors(self, batch: Batch, t: PerSample, noise: Latents, shown: Tensor | None) -> PerSample:
-        """Mean squared error of the output over each sample's elements that are not shown, in float32."""
-        data = batch.video
-        frame_t = t if shown is None else torch.where(shown, 0.0, t[:, None])
-        times = expand_times(frame_t, data)
-        x = self.path.mix(data, noise, times)
-        wanted = target(self.kind, path=self.path, data=data, noise=noise, t=times)
-        errors = (self.output(x, frame_t, batch.text, batch.scalars).float() - wanted) ** 2
-        if shown is None:
-            return errors.flatten(1).mean(1)
-        hidden = ~shown[:, None, :, None, None].expand(errors.shape)
-        return (errors * hidden).flatten(1).sum(1) / hidden.flatten(1).sum(1)
+    def _errors(self, batch: Batch, t: Times, noise: Latents) -> Tensor:
+        """Mean squared error of the output over each frame [B, T] at times [B] or [B, T], in float32."""
+        times = expand_times(t, batch.video)
+        x = self.path.mix(batch.video, noise, times)
+        wanted = target(self.kind, path=self.path, data=batch.video, noise=noise, t=times)
+        errors = (self.output(x, t, batch.text, batch.scalars).float() - wanted) ** 2
+        return errors.transpose(1, 2).flatten(2).mean(2)

@@ -112,13 +112,12 @@ def test_known_elements_come_back_exactly_and_the_rest_answers_to_them(name, sho
     assert not torch.allclose(one[~hold], other[~hold])
 
 
-def test_frames_that_are_shown_do_not_count():
-    family = flow_matching.Config(network=NETWORK, shown_frames=1.0, prediction="velocity").build(SPACE)
-    shown = torch.tensor([[True, False, False, True]] * 4)
+def test_an_untrained_velocity_is_wrong_by_the_velocity_in_each_frame_whatever_its_time():
+    family = flow_matching.Config(network=NETWORK, own_times=1.0, prediction="velocity").build(SPACE)
     video = batch().video
-    noise = torch.randn_like(video)
-    errors = family._errors(batch(), T, noise, shown)
-    expected = ((noise - video) ** 2)[:, :, 1:3].flatten(1).mean(1)  # an untrained network says nothing
+    noise, times = torch.randn_like(video), torch.rand(4, SPACE.frames)
+    errors = family._errors(batch(), times, noise)
+    expected = ((noise - video) ** 2).transpose(1, 2).flatten(2).mean(2)  # an untrained network says nothing
     assert torch.allclose(errors, expected, rtol=1e-4)
 
 

@@ -96,15 +96,38 @@ def test_every_sampler_draws_from_it(family, ask, sampler):
     assert family.generate(ask(RED, sampler=sampler), Chance(0)).isfinite().all()
 
 
-def test_what_is_known_is_kept_and_the_rest_answers_to_it(family, ask, generating):
+@pytest.fixture
+def known(family, generating):
+    """Values that may be given, and a mask of any elements."""
     if not family.accepts_known:
         pytest.skip("it takes no known elements")
-    known = torch.randn(1, *generating.shape, generator=torch.Generator().manual_seed(5))
-    mask = torch.zeros(1, 1, *generating.shape[1:], dtype=torch.bool)
-    mask[:, :, :1] = True
-    made, other = (family.generate(ask(RED, known=values, known_mask=mask), Chance(0)) for values in (known, -known))
-    assert torch.allclose(made[:, :, :1], known[:, :, :1], atol=1e-5)
-    assert not torch.allclose(made[:, :, 1:], other[:, :, 1:])
+    draws = torch.Generator().manual_seed(5)
+    values = torch.randn(1, *generating.shape, generator=draws)
+    return values, torch.rand(1, 1, *generating.shape[1:], generator=draws) < 0.4
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_what_is_known_is_kept_and_the_rest_answers_to_it(family, ask, known, rounds):
+    values, some = known
+    first = torch.zeros_like(some)
+    first[:, :, :1] = True
+    for mask in (first, some):
+        made, other = (
+            family.generate(ask(RED, known=told, known_mask=mask, rounds=rounds), Chance(0))
+            for told in (values, -values)
+        )
+        kept = mask.expand_as(made)
+        assert torch.allclose(made[kept], values[kept], atol=1e-6)
+        assert not torch.allclose(made[~kept], other[~kept])
+
+
+def test_knowing_nothing_is_plain_sampling_and_knowing_all_leaves_nothing_to_draw(family, ask, known):
+    values, mask = known
+    plain = family.generate(ask(RED, guidance=2.0), Chance(0))
+    nothing = ask(RED, guidance=2.0, known=values, known_mask=torch.zeros_like(mask), rounds=2)
+    assert torch.equal(family.generate(nothing, Chance(0)), plain)
+    everything = ask(RED, known=values, known_mask=torch.ones_like(mask))
+    assert torch.allclose(family.generate(everything, Chance(0)), values, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", discovery.names("vidgen_core.families"))

@@ -1,0 +1,1 @@
+"""What `vidgen doctor` looks at: each file has a `check(subject)`."""

@@ -1,0 +1,147 @@
+"""Families compared: the same clips, codec, budget and metrics for each, and an ordinary run of its own."""
+
+from pathlib import Path
+from typing import Any
+
+from flows.home import Home
+from flows.recipes.recipe import FamilyChoice, Recipe
+from flows.spec import Spec, StageResult
+from flows.stage import write_value
+from vidgen_core import digests
+from vidgen_core.evaluation import evaluate
+from vidgen_core.evaluation.evaluate import Evaluation
+from vidgen_core.frozen import Frozen
+from vidgen_core.training.journal import History
+
+__all__ = ["SHARED", "Comparison", "Entry", "entry_of", "is_evaluated", "measured_by", "shared"]
+
+# Stages whose answers do not hang on the family.
+SHARED = ("prepare", "latents")
+_FEWEST_STEPS = 10
+_CHECKPOINTS = 10
+
+
+class Comparison(Frozen):
+    """What is compared.
+
+    Args:
+        recipe: The run of each; its family and number of steps are replaced.
+        families: In the order of the rows.
+        minutes: Training of each, on the clock: a family's steps are chosen once, by how long one takes here.
+        token_steps: Training of each, as steps times samples times places that the network works on; instead of that.
+        videos, home_dir: As in `Spec`.
+        ray: As in `Spec`.
+
+    """
+
+    recipe: Recipe
+    families: tuple[FamilyChoice, ...]
+    minutes: float | None = None
+    token_steps: float | None = None
+    videos: str
+    home_dir: Path
+    ray: str = ""
+
+    @property
+    def home(self) -> Home:
+        """Where everything is kept."""
+        return Home(self.home_dir)
+
+    @property
+    def file(self) -> Path:
+        """Where the rows are kept."""
+        told = self.model_dump(mode="json", exclude={"home_dir", "ray"})
+        return self.home.root / "comparisons" / f"{digests.of_value(told)}.json"
+
+    def spec(self, stage: str, family: FamilyChoice | None = None, *, steps: int | None = None) -> Spec:
+        """A stage of a family's run, or of the clips and latents that all share."""
+        recipe = self.recipe
+        if family is not None:
+            recipe = recipe.model_copy(update={"family": family})
+        if steps is not None:
+            own = recipe.training
+            changes = {
+                "steps": steps,
+                "warmup_steps": min(own.warmup_steps, steps // 10),
+                "checkpoint_every": min(own.checkpoint_every, -(-steps // _CHECKPOINTS)),
+            }
+            recipe = recipe.model_copy(update={"training": own.model_copy(update=changes)})
+        return Spec(stage=stage, recipe=recipe, videos=self.videos, home_dir=self.home_dir, ray=self.ray)
+
+    def steps(self, pace: StageResult) -> int:
+        """Steps that the budget allows at a family's pace."""
+        if self.token_steps is not None:
+            allowed = self.token_steps / (pace.facts["tokens"] * self.recipe.training.batch)
+        else:
+            assert self.minutes is not None
+            allowed = 60 * self.minutes / pace.facts["step_s"]
+        return max(_FEWEST_STEPS, round(allowed))
+
+
+class Entry(Frozen):
+    """One row.
+
+    Args:
+        family: `name:size`.
+        failed: Why there are no figures; "" where there are.
+        steps: Of training.
+        token_steps: Steps times samples times places that the network works on.
+        training_s: Steps times their median duration; checkpoints and held-out passes are not in it.
+        parameters: Of the family.
+        network_calls: Passes through the network to draw one clip, counted.
+        evaluation: All that was measured.
+
+    """
+
+    family: str
+    failed: str = ""
+    steps: int = 0
+    token_steps: float = 0.0
+    training_s: float = 0.0
+    parameters: int = 0
+    network_calls: int = 0
+    evaluation: Evaluation | None = None
+
+
+def shared(spec: Spec, results: tuple[StageResult, ...]) -> Spec:
+    """Give a family's run the answers of the stages that all share."""
+    for result in results:
+        write_value(spec.result_file(result.stage), result)
+    return spec
+
+
+def measured_by() -> str:
+    """Digest of the code that measures: figures of two versions of it do not stand in one table."""
+    folder = Path(evaluate.__file__).parent
+    return digests.of_value([file.read_text() for file in sorted(folder.rglob("*.py"))])
+
+
+def is_evaluated(spec: Spec, release: str) -> bool:
+    """Whether a family's run is done, with these clips and this code that measures."""
+    file = spec.result_file("evaluate")
+    if not file.exists() or not (spec.run_dir / "evaluation.json").exists():
+        return False
+    facts: dict[str, Any] = StageResult.model_validate_json(file.read_text()).facts
+    return bool(facts.get("measured_by") == measured_by() and _evaluation(spec).data == release)
+
+
+def entry_of(spec: Spec, name: str) -> Entry:
+    """The row of a run that is done."""
+    trained, evaluated = spec.result("train").facts, spec.result("evaluate").facts
+    rows = [row for row in History.read(Path(trained["history"])) if row.get("speed/steps_per_s")]
+    settings = spec.recipe.training
+    rates = sorted(row["speed/steps_per_s"] for row in rows)
+    tokens = round(rows[-1]["speed/tokens_per_s"] / rows[-1]["speed/samples_per_s"]) if rows else 0
+    return Entry(
+        family=name,
+        steps=settings.steps,
+        token_steps=float(settings.steps * settings.batch * tokens),
+        training_s=settings.steps / rates[len(rates) // 2] if rates else 0.0,
+        parameters=evaluated["parameters"],
+        network_calls=evaluated["network_calls"],
+        evaluation=_evaluation(spec),
+    )
+
+
+def _evaluation(spec: Spec) -> Evaluation:
+    return Evaluation.model_validate_json((spec.run_dir / "evaluation.json").read_text())
