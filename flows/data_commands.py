@@ -156,6 +156,20 @@ def forget(
 
 
 @data_app.command()
+def vacuum(
+    home: HomeDir = HOME,
+    keep_days: Annotated[float, typer.Option("--keep-days", help="Versions as young as that stay readable")] = 7.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove files that left the tables long ago and that no release of a registered version needs."""
+    from flows.commands.vacuum import vacuum_tables
+    from flows.home import Home
+
+    say(vacuum_tables(Home.open(home), keep_days=keep_days, dry_run=dry_run, as_json=as_json))
+
+
+@data_app.command()
 def card(
     out: Annotated[Path, typer.Option("--out", help="An .html file")],
     home: HomeDir = HOME,
