@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 
 from data_prep import captioning, cutting
-from data_prep import clips as clips_module
 from data_prep import prepare as prepare_module
 from data_prep import units as units_module
 from data_prep.captioning import GENERATED
@@ -22,6 +21,7 @@ from data_prep.stages import black_bars
 from data_prep.tables import SCHEMAS, Tables
 from data_prep.verify import verify_latents
 from tests.data_prep.runners import InProcess
+from vidgen_core import clip as clips_module
 from vidgen_core import weights
 from vidgen_core.errors import VidgenError
 

@@ -66,6 +66,9 @@ class Config(CriticConfig):
 class FlowGAN(Family):
     """Two players: the critic judges what the flow draws, then the flow learns from data and from the critic."""
 
+    # The gradient of a sample is found by further passes while the backward pass is under way.
+    kept_whole = ("flow",)
+
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
         self.config, self.space = config, space
