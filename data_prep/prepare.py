@@ -13,8 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from data_prep import losses, shots
 from data_prep.analyze import analyze
@@ -32,6 +34,7 @@ from data_prep.duplicates.semantic import EMBEDDINGS
 from data_prep.fetching import find
 from data_prep.matching import deferred, matched, rounds, without_rules
 from data_prep.needs import needs
+from data_prep.placing import shape_of
 from data_prep.run import Runner
 from data_prep.score_settings import ScoreSettings
 from data_prep.scoring import (
@@ -73,12 +76,14 @@ _PASSES = {"sources": "analyze", SCORES: "score", EMBEDDINGS: "embed", GENERATED
            "clips": "cut"}  # fmt: skip
 # What passes read of a span, and not all columns: rows of a million spans are gigabytes.
 _PLACE = ["clip_id", "source_id", "uri", "start_pts", "stop_pts", "crop_x", "crop_y", "crop_w", "crop_h"]
+_TELLING = ["clip_id", "source_id", "start_pts", "stop_pts"]  # of the shape that a span was cut for
 _COMPARED = ["clip_id", "source_id", "uri", "start_s", "stop_s"]
 _TRIED = [*_PLACE, "caption", "caption_origin"]
 _SPOKEN_OF = [*_TRIED, "split", "shot"]
 CARRIED = list(dict.fromkeys([*_TRIED, "shot", *_COMPARED, "time_base"]))
 """What a span has with it on its way to a clip; of its scores it has those that rules ask for."""
 _ROWS_AT_ONCE = 1 << 14
+_SHAPING = {"frames", "height", "width", "shapes", "frame_rate", "shots"}  # the settings that spans hang on
 Captioning = Callable[[Sequence[dict[str, Any]], Mapping[str, Source], Workshop, CaptionerSettings], Captioned]
 Scoring = Callable[[pa.Table, Mapping[str, Source], Workshop, ScoreSettings, Round], None]
 
@@ -176,7 +181,7 @@ def prepare(
     reasons = Counter(rejects["reason"].to_pylist())
     decoded = _decoded_per_source_frame(shop)
     return Prepared(
-        funnel=_funnel(tables, files, rejects, brought, _notes(decoded, settings)),
+        funnel=_funnel(tables, files, rejects, brought, _notes(decoded, tables, settings)),
         reasons=dict(reasons.most_common()),
         decoded_per_source_frame=decoded,
         release=tables.release([*DATA_TABLES, *(name for name in _OPTIONAL if len(tables.read(name, ["clip_id"])))]),
@@ -248,14 +253,23 @@ def candidates(
     the scores that rules ask for, and maybe more: a million spans are read in half the time.
     """
     if columns is not None:
-        wanted = {*columns, *asked(settings.select), "clip_id", "source_id", "caption", "distinct_frames"}
+        wanted = {*columns, *asked(settings.select), "clip_id", "source_id", "caption", "distinct_frames", *_TELLING}
         columns = [name for name in SCHEMAS["spans"].names if name in wanted]
     told = pa.concat_tables([tables.read(SCORES), tables.read(CAPTION_SCORES)])
     scored = with_scores(tables.read("spans", columns), told)
-    spans = measured(scored, tables.read("sources", SOURCE_COLUMNS), frames=settings.frames)
+    spans = measured(scored, tables.read("sources", SOURCE_COLUMNS), frames=_lengths(scored, settings))
     changed = {"need_caption": settings.select.need_caption and not settings.captioner.named}
     select = settings.select.model_copy(update=changed)
     return spans, resolve(spans, without_rules(select, deferred(settings)) if wait else select)
+
+
+def _lengths(spans: pa.Table, settings: DataSettings) -> int | NDArray[np.int64]:
+    """Frames of a clip, or of each span's clip where they are of several shapes."""
+    shapes = settings.each_shape()
+    if len(shapes) == 1:
+        return settings.frames
+    rows = spans.select(_TELLING).to_pylist()
+    return np.array([shape_of(row, shapes).frames for row in rows], np.int64)
 
 
 class _Seconds:
@@ -289,13 +303,24 @@ def _funnel(
     )
 
 
-def _notes(decoded: Mapping[str, float], settings: DataSettings) -> dict[str, str]:
+def _notes(decoded: Mapping[str, float], tables: Tables, settings: DataSettings) -> dict[str, str]:
     """What else is to be said about a row of the funnel."""
     passes = ", ".join(f"{share:.2f} to {name}" for name, share in decoded.items())
     idle = ", ".join(without_weights(settings.scores))
     notes = {"sources committed": f"frames decoded a source frame: {passes}" if passes else "",
-             "spans": f"null scores: {idle}; give data.scores.NAME.weights=FILE" if idle else ""}  # fmt: skip
+             "spans": f"null scores: {idle}; give data.scores.NAME.weights=FILE" if idle else "",
+             "clips": ", ".join(f"{count} of {shape}" for shape, count in _of_shapes(tables, settings))}  # fmt: skip
     return {name: note for name, note in notes.items() if note}
+
+
+def _of_shapes(tables: Tables, settings: DataSettings) -> list[tuple[str, int]]:
+    """Clips of each shape, the main one first; nothing where there is but one."""
+    if not settings.shapes:
+        return []
+    rows = tables.read("clips", ["frames", "height", "width"])
+    counts = Counter(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+    every = [(one.frames, one.height, one.width) for one in settings.each_shape()]
+    return [("x".join(map(str, shape)), counts[shape]) for shape in every]
 
 
 def _decoded_per_source_frame(shop: Workshop) -> dict[str, float]:
@@ -308,7 +333,7 @@ def analysis_units(sources: Sequence[Source], settings: DataSettings, tries: Map
     """The analysis of each source, under the key of all that it depends on."""
     stages = discovery.names("data_prep.stages")
     versions = {name: discovery.load("data_prep.stages", name).VERSION for name in stages}
-    relevant = settings.model_dump(mode="json", include={"frames", "height", "width", "frame_rate", "shots"})
+    relevant = settings.model_dump(mode="json", include=_SHAPING)
     relevant["shots"].pop("weights")  # what they hold counts, not where they lie
     common = {
         "settings": relevant,
