@@ -198,9 +198,7 @@ def to_flac(sound: Sound) -> bytes:
 def _keep_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
     there = _reusable(unit, tables)
     shapes, frame_rate = settings.each_shape(), parse_rate(settings.frame_rate)
-    new = [
-        (span, shape_of(span, shapes).frames / frame_rate) for span in unit.spans if span["clip_id"] not in there
-    ]
+    new = [(span, shape_of(span, shapes).frames / frame_rate) for span in unit.spans if span["clip_id"] not in there]
     with bounded_memory():
         there |= {span["clip_id"]: _row(span, sound) for span, sound in sounds(unit.source.file, new)}
     rows = [there[span["clip_id"]] for span in unit.spans]

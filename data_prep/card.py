@@ -13,6 +13,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader
 from numpy.typing import NDArray
 
 from data_prep.clips import pictures
+from data_prep.cutting import shapes_of_clips
 from data_prep.decode import Undecodable
 from data_prep.fetching import at_hand
 from data_prep.prepare import DATA_TABLES, candidates
@@ -93,14 +94,14 @@ def _counts(tables: Tables) -> dict[str, int]:
 
 
 def _tiles(tables: Tables, counts: Mapping[str, int], settings: DataSettings) -> list[dict[str, str]]:
-    rows = tables.read("clips", ["frames", "height", "width"])
-    shapes = Counter(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+    shapes = shapes_of_clips(tables)
     frames = sum(shape[0] * count for shape, count in shapes.items())
     durations = [value or 0.0 for value in tables.read("sources", ["duration_s"])["duration_s"].to_pylist()]
     kept_s, all_s = float(frames / parse_rate(settings.frame_rate)), sum(durations)
     kept = counts["clips"] / counts["spans"] if counts["spans"] else None
     size = " or ".join(
-        f"{length} frames of {width} \N{MULTIPLICATION SIGN} {height} pixels" for length, height, width in sorted(shapes) or [(settings.frames, settings.height, settings.width)]
+        f"{length} frames of {width} \N{MULTIPLICATION SIGN} {height} pixels"
+        for length, height, width in sorted(shapes) or [(settings.frames, settings.height, settings.width)]
     )
     return [
         {"name": "clips", "value": f"{counts['clips']:,}", "note": f"{size}, {settings.frame_rate} a second"},

@@ -6,13 +6,16 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from data_prep.settings import DataSettings
 from vidgen_core.clip import parse_rate
 
-__all__ = ["Lit", "Place", "clip_id", "clip_places", "sample_times", "shape_of", "suitable"]
+__all__ = ["TELLING", "Lit", "Place", "clip_id", "clip_places", "lengths", "sample_times", "shape_of", "suitable"]
 
+TELLING = ("clip_id", "source_id", "start_pts", "stop_pts")
+"""Columns of a span that tell its shape."""
 _SLACK_S = 1e-6
 
 
@@ -49,6 +52,14 @@ def shape_of(span: Mapping[str, Any], shapes: Sequence[DataSettings]) -> DataSet
             if clip_id(*where, one) == span["clip_id"]:
                 return one
     return shapes[0]
+
+
+def lengths(spans: pa.Table, settings: DataSettings) -> int | NDArray[np.int64]:
+    """Frames of a clip, or where they are of several shapes those of each span [N]."""
+    shapes = settings.each_shape()
+    if len(shapes) == 1:
+        return settings.frames
+    return np.array([shape_of(row, shapes).frames for row in spans.select(TELLING).to_pylist()], np.int64)
 
 
 def suitable(shapes: Sequence[DataSettings], lit: Lit) -> list[DataSettings]:

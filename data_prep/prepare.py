@@ -13,10 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from data_prep import losses, shots
 from data_prep.analyze import analyze
@@ -24,7 +22,7 @@ from data_prep.audio import AUDIO, keep_audio
 from data_prep.bounds import bounded_memory, costs_itself
 from data_prep.captioning import GENERATED, Captioned, caption_spans, try_out
 from data_prep.captions import read_sidecar
-from data_prep.cutting import cut_all, with_media_keys
+from data_prep.cutting import cut_all, of_each_shape, with_media_keys
 from data_prep.decode import Undecodable
 from data_prep.duplicates import fingerprint
 from data_prep.duplicates.matches import Pair
@@ -34,7 +32,7 @@ from data_prep.duplicates.semantic import EMBEDDINGS
 from data_prep.fetching import find
 from data_prep.matching import deferred, matched, rounds, without_rules
 from data_prep.needs import needs
-from data_prep.placing import shape_of
+from data_prep.placing import TELLING, lengths
 from data_prep.run import Runner
 from data_prep.score_settings import ScoreSettings
 from data_prep.scoring import (
@@ -76,7 +74,6 @@ _PASSES = {"sources": "analyze", SCORES: "score", EMBEDDINGS: "embed", GENERATED
            "clips": "cut"}  # fmt: skip
 # What passes read of a span, and not all columns: rows of a million spans are gigabytes.
 _PLACE = ["clip_id", "source_id", "uri", "start_pts", "stop_pts", "crop_x", "crop_y", "crop_w", "crop_h"]
-_TELLING = ["clip_id", "source_id", "start_pts", "stop_pts"]  # of the shape that a span was cut for
 _COMPARED = ["clip_id", "source_id", "uri", "start_s", "stop_s"]
 _TRIED = [*_PLACE, "caption", "caption_origin"]
 _SPOKEN_OF = [*_TRIED, "split", "shot"]
@@ -253,23 +250,14 @@ def candidates(
     the scores that rules ask for, and maybe more: a million spans are read in half the time.
     """
     if columns is not None:
-        wanted = {*columns, *asked(settings.select), "clip_id", "source_id", "caption", "distinct_frames", *_TELLING}
+        wanted = {*columns, *asked(settings.select), "clip_id", "source_id", "caption", "distinct_frames", *TELLING}
         columns = [name for name in SCHEMAS["spans"].names if name in wanted]
     told = pa.concat_tables([tables.read(SCORES), tables.read(CAPTION_SCORES)])
     scored = with_scores(tables.read("spans", columns), told)
-    spans = measured(scored, tables.read("sources", SOURCE_COLUMNS), frames=_lengths(scored, settings))
+    spans = measured(scored, tables.read("sources", SOURCE_COLUMNS), frames=lengths(scored, settings))
     changed = {"need_caption": settings.select.need_caption and not settings.captioner.named}
     select = settings.select.model_copy(update=changed)
     return spans, resolve(spans, without_rules(select, deferred(settings)) if wait else select)
-
-
-def _lengths(spans: pa.Table, settings: DataSettings) -> int | NDArray[np.int64]:
-    """Frames of a clip, or of each span's clip where they are of several shapes."""
-    shapes = settings.each_shape()
-    if len(shapes) == 1:
-        return settings.frames
-    rows = spans.select(_TELLING).to_pylist()
-    return np.array([shape_of(row, shapes).frames for row in rows], np.int64)
 
 
 class _Seconds:
@@ -309,18 +297,8 @@ def _notes(decoded: Mapping[str, float], tables: Tables, settings: DataSettings)
     idle = ", ".join(without_weights(settings.scores))
     notes = {"sources committed": f"frames decoded a source frame: {passes}" if passes else "",
              "spans": f"null scores: {idle}; give data.scores.NAME.weights=FILE" if idle else "",
-             "clips": ", ".join(f"{count} of {shape}" for shape, count in _of_shapes(tables, settings))}  # fmt: skip
+             "clips": of_each_shape(tables, settings) if settings.shapes else ""}  # fmt: skip
     return {name: note for name, note in notes.items() if note}
-
-
-def _of_shapes(tables: Tables, settings: DataSettings) -> list[tuple[str, int]]:
-    """Clips of each shape, the main one first; nothing where there is but one."""
-    if not settings.shapes:
-        return []
-    rows = tables.read("clips", ["frames", "height", "width"])
-    counts = Counter(zip(*(column.to_pylist() for column in rows.columns), strict=True))
-    every = [(one.frames, one.height, one.width) for one in settings.each_shape()]
-    return [("x".join(map(str, shape)), counts[shape]) for shape in every]
 
 
 def _decoded_per_source_frame(shop: Workshop) -> dict[str, float]:

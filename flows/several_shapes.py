@@ -22,7 +22,9 @@ def check_shapes(recipe: Recipe) -> None:
 
     with torch.device("meta"):
         codec = discovery.load("vidgen_core.codecs", recipe.codec.name).Config.model_validate(recipe.codec.config())
-        family = discovery.load("vidgen_core.families", recipe.family.name).Config.model_validate(recipe.family.config())
+        family = discovery.load("vidgen_core.families", recipe.family.name).Config.model_validate(
+            recipe.family.config()
+        )
         built = codec.build()
         for made in recipe.data.each_shape():
             channels, frames, height, width = built.latent_shape(made.frames, made.height, made.width)
@@ -32,5 +34,5 @@ def check_shapes(recipe: Recipe) -> None:
                 raise VidgenError(
                     f"{recipe.family.name} learns clips of one shape",
                     got=", ".join(f"{one.frames}x{one.height}x{one.width}" for one in recipe.data.each_shape()),
-                    move="Choose one that learns several, such as --set family=flow_matching:tiny, or leave data.shapes empty",
+                    move="Choose one that learns several, such as --set family=flow_matching:tiny; or drop data.shapes",
                 )

@@ -162,6 +162,16 @@ def test_asking_for_sound_encodes_no_picture_and_no_more_gives_the_release_witho
     assert prepare(videos, tables, without, InProcess()).release.digest == before.release.digest
 
 
+def test_the_sound_of_a_clip_is_as_long_as_its_own_shape(videos, tmp_path):
+    tables = Tables(tmp_path / "tables")
+    several = DataSettings(select=ALL, audio="keep", shapes=({"frames": 17, "height": 32, "width": 32},))
+    prepare(videos, tables, several, InProcess())
+    frames = {row["clip_id"]: row["frames"] for row in tables.read("clips").to_pylist()}
+    heard = {row["clip_id"]: row["samples"] for row in tables.read(AUDIO).to_pylist() if row["audio"] is not None}
+    assert sorted(heard.values()) == [RATE * 9 // 8, RATE * 17 // 8]
+    assert all(samples == RATE * frames[clip] // 8 for clip, samples in heard.items())
+
+
 def test_another_choice_keeps_the_sound_that_is_there(videos, tmp_path, monkeypatch):
     tables = Tables(tmp_path / "tables")
     prepare(videos, tables, SETTINGS, InProcess())
@@ -169,7 +179,7 @@ def test_another_choice_keeps_the_sound_that_is_there(videos, tmp_path, monkeypa
     middle = sorted(row["motion"] for row in sizes)[len(sizes) // 2]
     fewer = SETTINGS.model_copy(update={"select": ALL.model_copy(update={"min_motion": middle})})
     cut = []
-    monkeypatch.setattr("data_prep.audio.sounds", lambda file, spans, length: cut.extend(spans) or ())
+    monkeypatch.setattr("data_prep.audio.sounds", lambda file, spans: cut.extend(spans) or ())
     prepare(videos, tables, fewer, InProcess())
     assert cut == []
     monkeypatch.undo()

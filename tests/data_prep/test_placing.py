@@ -32,8 +32,8 @@ def places(frames, picture, settings=SETTINGS, first=0):
 
 
 @pytest.mark.parametrize(
-    ("picture", "aspect"), [((1920, 1080), 1.75), ((1440, 1440), 1.0), ((720, 1280), 32 / 56), ((4, 3), 1.75), ((5, 4), 1.0),
-                            ((1920, 800), 1.75), ((1500, 1000), 1.75)],
+    ("picture", "aspect"), [((1920, 1080), 1.75), ((1440, 1440), 1.0), ((720, 1280), 32 / 56), ((4, 3), 1.75),
+                            ((5, 4), 1.0), ((1920, 800), 1.75), ((1500, 1000), 1.75)],
 )  # fmt: skip
 def test_the_aspect_is_the_nearest_by_what_is_cut_away(picture, aspect):
     width, height = picture
