@@ -52,7 +52,7 @@ SHAPES = 'data.shapes=[{"frames":%d,"height":32,"width":%d}]'
 @pytest.mark.parametrize(
     ("shape", "family", "complaint"),
     [((9, 56), "diffusion:tiny", "diffusion learns clips of one shape.*flow_matching"),
-     ((8, 56), "flow_matching:tiny", "cannot code clips of 8 frames at 56x32.*Make it 7"),
+     ((8, 56), "flow_matching:tiny", "cannot code clips of 8 frames at 56x32.*Set data.frames to 7"),
      ((9, 36), "flow_matching:tiny", "patches do not fill a sample")],
 )  # fmt: skip
 def test_shapes_that_something_later_does_not_take_are_refused_at_once(shape, family, complaint):
