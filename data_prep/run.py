@@ -218,7 +218,10 @@ class _Flight:
         """Nobody wants the rest any more."""
         import ray
 
-        for unfinished in self._pending:
+        # Ray's driver aborts where a task that is about to be done is cancelled, so only those that still work are.
+        for unfinished in (
+            ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0)[1] if self._pending else ()
+        ):
             ray.cancel(unfinished, force=True)
 
 

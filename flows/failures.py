@@ -16,7 +16,18 @@ _DISK_FULL_SIGNS = ("No space left on device", "database or disk is full", "Disk
 
 
 class StageCrashedError(Exception):
-    """A stage ended in a way that is our fault or the machine's; the message ends with where its log is."""
+    """A stage ended in a way that is our fault or the machine's; the message ends with where its log is.
+
+    Args:
+        message: What happened.
+        by_library: Whether a native library aborted its process, as happens once in many runs on a busy machine. Stages
+            go on from where they were, so another try is worth it; after anything else it would end in the same way.
+
+    """
+
+    def __init__(self, message: str, *, by_library: bool = False) -> None:
+        super().__init__(message)
+        self.by_library = by_library
 
 
 class Mistake(Frozen):

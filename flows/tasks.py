@@ -1,16 +1,34 @@
 """The Prefect task that launches a stage, and the artifacts that it leaves."""
 
+from typing import Any
+
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
 
+from flows.failures import StageCrashedError
 from flows.launch import local, ray_jobs
 from flows.show import Show
 from flows.spec import Spec, StageResult
 
 __all__ = ["run_stage"]
 
+RETRY_DELAY_S = 2.0
 
-@task(name="stage", task_run_name="{spec.stage}")
+
+def _is_worth_another_try(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """A mistake stays one, and a crash of ours comes again; an abort of a library may not."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, StageCrashedError) and error.by_library
+
+
+@task(
+    name="stage",
+    task_run_name="{spec.stage}",
+    retries=1,
+    retry_delay_seconds=RETRY_DELAY_S,
+    retry_condition_fn=_is_worth_another_try,
+)
 def run_stage(spec: Spec) -> StageResult:
     """Run a stage in a child process, or as a job of a Ray cluster, to its end."""
     with Show.stage(spec.stage) as show:

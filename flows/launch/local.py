@@ -18,6 +18,7 @@ from flows.stage import write_value
 __all__ = ["Guarded", "answer", "clear", "progress", "run"]
 
 POLL_S = 0.2
+_ABORTS = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
 
 
 class Guarded:
@@ -127,7 +128,10 @@ def answer(spec: Spec, code: int | None) -> StageResult:
     how = f"ended with exit code {code}" if code is None or code < 128 else f"was killed by signal {code - 128}"
     if code == 128 + signal.SIGKILL:
         how += " (the machine may have run out of memory)"
-    raise StageCrashedError(f"The stage {spec.stage!r} {how}: {_last_words(spec.log_file)} Its log: {spec.log_file}")
+    raise StageCrashedError(
+        f"The stage {spec.stage!r} {how}: {_last_words(spec.log_file)} Its log: {spec.log_file}",
+        by_library=code is not None and code - 128 in _ABORTS,
+    )
 
 
 def _last_words(log_file: Path) -> str:

@@ -32,7 +32,9 @@ def beside(work: Callable[[], None], *, end_s: float) -> Iterator[list[str]]:
     except RayError as error:
         why.append(str(error).strip().splitlines()[-1])
     finally:
-        ray.cancel(task, force=True)
+        # Ray's driver aborts where a task that is about to be done is cancelled, so only one that still works is.
+        if not ray.wait([task], timeout=0)[0]:
+            ray.cancel(task, force=True)
 
 
 def _quietly(work: Callable[[], None]) -> None:
