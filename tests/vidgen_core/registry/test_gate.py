@@ -49,21 +49,21 @@ REFUSED = {
 @pytest.mark.parametrize("why", REFUSED)
 def test_a_refusal_says_what_it_is_and_what_is_wanted(why):
     candidate, sentence = REFUSED[why]
-    decision = decide(candidate, evaluation(1.0))
+    decision = decide(candidate, [evaluation(1.0)])
     assert not decision.promoted
     (reason,) = decision.reasons
     assert sentence in reason
 
 
 def test_all_reasons_are_told_at_once():
-    assert len(decide(evidence(2.0, taken_down=("a",), proof=("no", False)), evaluation(1.0)).reasons) == 3
+    assert len(decide(evidence(2.0, taken_down=("a",), proof=("no", False)), [evaluation(1.0)]).reasons) == 3
 
 
 def test_overlapping_intervals_are_not_worse_and_what_was_not_measured_is_noted():
-    decision = decide(evidence(1.15), evaluation(1.0))
+    decision = decide(evidence(1.15), [evaluation(1.0)])
     assert decision.promoted
     assert decision.reasons == ("All gates pass, and it is not worse than the champion.",)
     assert len(decision.notes) == 2
-    proved = decide(evidence(evaluation=with_nearest(0.9), proof=("2 of 2", True), settings=ASKING), None)
+    proved = decide(evidence(evaluation=with_nearest(0.9), proof=("2 of 2", True), settings=ASKING), ())
     assert proved.promoted
     assert proved.notes == ()
