@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vidgen_core.evaluation.evaluate import Evaluation
-from vidgen_core.evaluation.measurements import Measurement
+from vidgen_core.evaluation.measurements import Measurement, compared
 from vidgen_core.frozen import Frozen
 from vidgen_core.registry.settings import GateSettings
 
@@ -102,7 +102,7 @@ def incomparable(candidate: Evaluation, champion: Evaluation | None, settings: G
             continue
         if theirs is None:
             return f"its distance {name} was not kept"
-        if not _alike(ours, theirs):
+        if not ours.compares_with(theirs):
             return f"it has {_protocol(theirs)}, and {_protocol(ours)} is wanted"
     return ""
 
@@ -152,6 +152,10 @@ def _unmeasured(candidate: Evidence) -> list[tuple[str, bool]]:
             missing.append((f"Its distance {name} was not measured.", "distances" in settings.required))
     if evaluation.distance(_NEAREST) is None:
         missing.append(("Whether it repeats what it saw was not measured.", "nearest_ratio" in settings.required))
+    if settings.wanted and evaluation.truth is None:
+        why = evaluation.not_run.get("truth", "nobody asked for them")
+        sentence = f"The exact checks ({', '.join(settings.wanted)}) were not run: {why}."
+        missing.append((sentence, "truth" in settings.required))
     if candidate.proof is None:
         sentence = "That its training resumes was not proved: vidgen train --prove-resume does it."
         missing.append((sentence, "resume_proof" in settings.required))
@@ -159,7 +163,7 @@ def _unmeasured(candidate: Evidence) -> list[tuple[str, bool]]:
 
 
 def _compared(ours: Measurement | None, theirs: Measurement, name: str, settings: GateSettings) -> list[str]:
-    if ours is None or not _alike(ours, theirs):
+    if ours is None or not ours.compares_with(theirs):
         told = "none" if ours is None else _protocol(ours)
         return [
             f"Its distance {name} was not measured by the champion's protocol, so the two cannot be compared: it has "
@@ -167,16 +171,12 @@ def _compared(ours: Measurement | None, theirs: Measurement, name: str, settings
         ]
     if ours.n < settings.min_samples:
         return [f"Its distance {name} is over {ours.n} videos, and at least {settings.min_samples} are wanted."]
-    if ours.low > theirs.high and ours.value > settings.worst_ratio * theirs.value:
+    if compared(ours, theirs) == "worse" and ours.times_worse(theirs) > settings.worst_ratio:
         return [
-            f"Its distance {ours.value:.3f} ({ours.low:.3f} to {ours.high:.3f}) is worse than the champion's "
+            f"Its distance {name} {ours.value:.3f} ({ours.low:.3f} to {ours.high:.3f}) is worse than the champion's "
             f"{theirs.value:.3f} ({theirs.low:.3f} to {theirs.high:.3f})."
         ]
     return []
-
-
-def _alike(ours: Measurement, theirs: Measurement) -> bool:
-    return (ours.protocol, ours.name) == (theirs.protocol, theirs.name)
 
 
 def _protocol(distance: Measurement) -> str:

@@ -90,7 +90,7 @@ def register(
     Args:
         tracker: The run that made it.
         name: The registered model.
-        generator_dir: The folder of `applications.generator`.
+        folder: Of `applications.generator`, or of an encoder's weights.
         model: Digest of the generator.
         tags: Digests of data and recipe, code version, evaluation: whatever explains the version later.
         kind: `GENERATOR` or `ENCODER`.

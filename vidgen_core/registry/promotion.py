@@ -120,9 +120,7 @@ def rival_of(uri: str, name: str) -> tuple[Version | None, str]:
 
 
 def _rival(uri: str, name: str, state: State) -> Version | None:
-    """The champion, or the one before where that is blocked."""
-    number = state.champion if state.champion not in state.blocked else state.previous
-    return None if number is None else version_of(uri, f"{name}/{number}")
+    return None if state.rival is None else version_of(uri, f"{name}/{state.rival}")
 
 
 def _decided(uri: str, version: Version, evidence: Evidence, state: State, key: str) -> tuple[Decision, dict[str, str]]:
