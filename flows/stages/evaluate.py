@@ -78,7 +78,7 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
         "parameters": sum(weight.numel() for weight in generator.family.parameters()),
         "measured_by": measured_by(),
     }
-    rows = [*_rows(result), *(Row(name="champion", note=note) for note in (rival.notes if rival else ()))]
+    rows = [*real.rows, *_rows(result), *(Row(name="champion", note=note) for note in (rival.notes if rival else ()))]
     return StageResult(stage="evaluate", rows=tuple(rows), facts=facts)
 
 
@@ -109,10 +109,11 @@ def _matchers(encoders: Mapping[str, VideoEncoder], text: TextEncoder) -> list[L
 
 
 class _Real(NamedTuple):
-    """Real clips, and the sources that those are of which made ones are compared with."""
+    """Real clips, the sources of those that made ones are compared with, and a row if others cannot be compared."""
 
     material: Material
     sources: set[str]
+    rows: tuple[Row, ...] = ()
 
 
 def _real(spec: Spec) -> _Real:
@@ -120,11 +121,17 @@ def _real(spec: Spec) -> _Real:
     settings, tables = spec.recipe.evaluation, spec.home.tables()
     rows = tables.read("clips", ["clip_id", "source_id", "split", "frames", "height", "width"]).to_pylist()
     data = spec.recipe.data
+    shape = data.frames, data.height, data.width
     # The generator makes clips of this shape only, and a set metric compares clips of one.
-    alike = [
-        row for row in rows if (row["frames"], row["height"], row["width"]) == (data.frames, data.height, data.width)
-    ]
-    clips = _sources_in_turn(alike or rows)
+    alike = [row for row in rows if (row["frames"], row["height"], row["width"]) == shape]
+    name = "x".join(map(str, shape))
+    if not alike:
+        raise VidgenError(
+            "No clip is of the main shape, in which videos are drawn and measured", got=f"{len(rows)} clips",
+            allowed=name, move="Make the shape of most clips the main one: data.frames, data.height and data.width",
+        )  # fmt: skip
+    note = f"measured on clips of {name}; {len(rows) - len(alike)} clips of other shapes are not in it"
+    clips = _sources_in_turn(alike)
     said = {row["clip_id"]: row["caption"] for row in tables.read("captions").to_pylist() if row["rank"] == 0}
     held = [row["clip_id"] for row in clips if row["split"] == "held_out"]
     others = [row["clip_id"] for row in clips if row["split"] != "held_out"]
@@ -139,8 +146,9 @@ def _real(spec: Spec) -> _Real:
         frame_rate=spec.recipe.data.frame_rate,
         kept_apart=kept_apart,
     )
+    left = (Row(name="main shape", count=len(alike), note=note),) if len(rows) > len(alike) else ()
     chosen = set(held)
-    return _Real(material, {row["source_id"] for row in clips if row["clip_id"] in chosen})
+    return _Real(material, {row["source_id"] for row in clips if row["clip_id"] in chosen}, left)
 
 
 def _decoded(tables: Tables, clip_ids: list[str]) -> Clips:
