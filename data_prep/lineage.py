@@ -1,6 +1,6 @@
 """Which clip, source or file somebody means, and which data releases saw it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from data_prep.tables import Release, Tables
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError, did_you_mean
 
-__all__ = ["Named", "clips_of", "find", "read_releases", "saw"]
+__all__ = ["Named", "clips_of", "find", "learned_from", "read_releases", "saw"]
 
 _SHORTEST = 6  # characters of an id that may stand for it
 _SHOWN = 5
@@ -103,6 +103,24 @@ def clips_of(tables: Tables, release: Release) -> tuple[list[dict[str, str]], in
         else:
             gone += 1
     return sorted(rows, key=lambda row: row["clip_id"]), gone
+
+
+def learned_from(tables: Tables, releases_dir: Path, digest: str, sources: Collection[str]) -> tuple[set[str], bool]:
+    """Which of some sources have clips that whoever trains on a release learns from; and whether that is all.
+
+    Args:
+        tables: Those of the release.
+        releases_dir: Where releases are kept.
+        digest: Of the release.
+        sources: Ids that are asked about.
+
+    """
+    file = releases_dir / f"{digest}.json"
+    if not file.is_file():
+        return set(), False
+    clips, gone = clips_of(tables, Release.model_validate_json(file.read_text()))
+    seen = {clip["source_id"] for clip in clips if clip["split"] != "held_out"}
+    return seen & set(sources), bool(clips) and not gone
 
 
 def _sources(tables: Tables) -> dict[str, list[str]]:

@@ -3,22 +3,24 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.lineage import learned_from
 from data_prep.tables import Tables
 from flows.comparison import measured_by
 from flows.spec import Row, Spec, StageResult
 from flows.stage import ProgressFile, write_value
 from flows.stages.train import open_tracker
-from vidgen_core.applications.generator import Generator, digest
+from vidgen_core.applications.generator import Generator
 from vidgen_core.applications.records import SampleRecord, record
 from vidgen_core.clip import decode_clips
 from vidgen_core.errors import VidgenError
-from vidgen_core.evaluation.evaluate import Draw, Evaluation, Shown, evaluate
+from vidgen_core.evaluation.evaluate import Evaluation, Shown, evaluate
 from vidgen_core.evaluation.measurements import Measurement
 from vidgen_core.evaluation.network_calls import network_calls
 from vidgen_core.evaluation.set_metrics import Material
@@ -26,7 +28,8 @@ from vidgen_core.evaluation.text_match import LearnedMatch, Matches
 from vidgen_core.evaluation.truth import Score
 from vidgen_core.interfaces import TextEncoder, VideoEncoder
 from vidgen_core.registry.encoders import open_video_encoder
-from vidgen_core.registry.models import fetch
+from vidgen_core.registry.gate import Rival
+from vidgen_core.registry.rivals import Met, meet
 
 __all__ = ["run"]
 
@@ -39,21 +42,27 @@ Clips = NDArray[np.uint8]
 def run(spec: Spec, progress: ProgressFile) -> StageResult:
     """Measure against the held-out clips; where there are too few, against those learned from, and say so."""
     trained, release = spec.result("train").facts, spec.result("latents").facts["release"]
-    material, others = _material(spec)
+    real = _real(spec)
+    material = real.material
     progress(0, None)
     generator = Generator.load(Path(trained["model_dir"]))
     encoders = _encoders(spec)
-    result, shown = evaluate(
-        generator, material, spec.recipe.evaluation,
-        identity=(trained["model"], release), held_out=trained["held_out"],
-        encoders=encoders, matchers=_matchers(encoders, generator.encoder),
+    measured = partial(
+        evaluate, material=material, settings=spec.recipe.evaluation, encoders=encoders,
+        matchers=_matchers(encoders, generator.encoder),
     )  # fmt: skip
+    result, shown = measured(generator, identity=(trained["model"], release), held_out=trained["held_out"])
     write_value(spec.run_dir / "evaluation.json", result)
     records = _records(generator, result.model, shown)
     samples_file = spec.run_dir / "samples.json"
     samples_file.write_text(json.dumps([one.model_dump(mode="json") for one in records], indent=1))
-    champion, champion_is = _champion(spec, shown.draws[-1], result.model)
-    facts = _gallery(spec.run_dir / "shown.npz", material, shown, champion)
+    met = meet(
+        spec.home.mlflow_uri, spec.recipe.model, spec.home.cache_dir, ours=result, draw=shown.draws[-1].first(_SHOWN),
+        settings=spec.recipe.gate,
+        measure=lambda theirs, version: measured(theirs, identity=(version.model, release), held_out={}),
+    )  # fmt: skip
+    rival = _rival(spec, met, real)
+    facts = _gallery(spec.run_dir / "shown.npz", material, shown, met.clips)
     tracker = open_tracker(spec)
     tracker.log(0, _figures(result))
     tracker.close()
@@ -62,13 +71,15 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
     first, seed = material.captions[:1], spec.recipe.evaluation.seed
     facts |= {
         "held_out": material.kept_apart,
-        "champion": champion_is,
+        "champion": met.told,
+        "rival": None if rival is None else rival.model_dump(mode="json"),
         "samples": str(samples_file),
         "network_calls": network_calls(generator.family, lambda: generator.videos(first, seed=seed)),
         "parameters": sum(weight.numel() for weight in generator.family.parameters()),
         "measured_by": measured_by(),
     }
-    return StageResult(stage="evaluate", rows=(*others, *_rows(result)), facts=facts)
+    rows = [*real.rows, *_rows(result), *(Row(name="champion", note=note) for note in (rival.notes if rival else ()))]
+    return StageResult(stage="evaluate", rows=tuple(rows), facts=facts)
 
 
 def _encoders(spec: Spec) -> dict[str, VideoEncoder]:
@@ -97,8 +108,16 @@ def _matchers(encoders: Mapping[str, VideoEncoder], text: TextEncoder) -> list[L
     return found
 
 
-def _material(spec: Spec) -> tuple[Material, tuple[Row, ...]]:
-    """Real clips, as many as the settings ask for; and a row about those that cannot be compared."""
+class _Real(NamedTuple):
+    """Real clips, the sources of those that made ones are compared with, and a row if others cannot be compared."""
+
+    material: Material
+    sources: set[str]
+    rows: tuple[Row, ...] = ()
+
+
+def _real(spec: Spec) -> _Real:
+    """As many as the settings ask for."""
     settings, tables = spec.recipe.evaluation, spec.home.tables()
     rows = tables.read("clips", ["clip_id", "source_id", "split", "frames", "height", "width"]).to_pylist()
     data = spec.recipe.data
@@ -127,7 +146,9 @@ def _material(spec: Spec) -> tuple[Material, tuple[Row, ...]]:
         frame_rate=spec.recipe.data.frame_rate,
         kept_apart=kept_apart,
     )
-    return material, (Row(name="main shape", count=len(alike), note=note),) if len(rows) > len(alike) else ()
+    left = (Row(name="main shape", count=len(alike), note=note),) if len(rows) > len(alike) else ()
+    chosen = set(held)
+    return _Real(material, {row["source_id"] for row in clips if row["clip_id"] in chosen}, left)
 
 
 def _decoded(tables: Tables, clip_ids: list[str]) -> Clips:
@@ -158,20 +179,24 @@ def _records(generator: Generator, model: str, shown: Shown) -> list[SampleRecor
     ]
 
 
-def _champion(spec: Spec, draw: Draw, model: str) -> tuple[Clips | None, str]:
-    """What the champion draws of the same prompts and seeds, and which it is; or why it draws nothing."""
-    try:
-        folder = fetch(spec.home.mlflow_uri, f"{spec.recipe.model}@champion", spec.home.cache_dir)
-    except VidgenError:
-        return None, "There is no champion yet."
-    if digest(folder) == model:
-        return None, "This model is the champion."
-    try:
-        clips = Generator.load(folder).videos(draw.prompts[:_SHOWN], seed=draw.seed)
-    except VidgenError as mistake:
-        return None, f"The champion cannot be opened: {mistake}"
-    name, _, version = folder.name.rpartition("-")[0].rpartition("-")
-    return clips, f"{name} version {version}"
+def _rival(spec: Spec, met: Met, real: _Real) -> Rival | None:
+    """Whom the gate compares with; where it was measured again, with a note if it learned from the reference."""
+    if met.version is None or met.rival is None or met.rival.evaluation is None or not real.material.kept_apart:
+        return met.rival
+    seen, whole = learned_from(spec.home.tables(), spec.home.releases_dir, met.version.release, real.sources)
+    if seen:
+        note = (
+            f"{met.told} learned from {len(seen)} of the {len(real.sources)} sources whose clips are the reference, so "
+            f"its numbers may be better than they would be on clips that it never saw."
+        )
+    elif not whole:
+        note = (
+            f"Whether {met.told} learned from the clips of the reference cannot be told: not all of its data release "
+            f"{met.version.release} is there any more."
+        )
+    else:
+        return met.rival
+    return met.rival.model_copy(update={"notes": (*met.rival.notes, note)})
 
 
 def _gallery(file: Path, material: Material, shown: Shown, champion: Clips | None) -> dict[str, Any]:

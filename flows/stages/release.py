@@ -17,7 +17,7 @@ from flows.stages.train import open_tracker
 from flows.strip import read_strip
 from vidgen_core.evaluation.evaluate import Evaluation
 from vidgen_core.evaluation.page import PageData, render
-from vidgen_core.registry.gate import Decision, Evidence
+from vidgen_core.registry.gate import Decision, Evidence, Rival
 from vidgen_core.registry.models import SHAPE_TAG, Version, register, version_of
 from vidgen_core.registry.promotion import promote
 from vidgen_core.registry.trial import drawn
@@ -56,6 +56,7 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
 def _evidence(spec: Spec, evaluation: Evaluation, version: Version) -> Evidence:
     """What the gate decides upon: what was measured, proved, taken down, and drawn from the registry's bytes."""
     proof = kept_proof(spec.home, Path(spec.result("train").facts["model_dir"]).name)
+    rival = spec.result("evaluate").facts.get("rival")
     forgotten = spec.home.tables().read("forgotten").to_pylist()
     return Evidence(
         evaluation=evaluation,
@@ -64,6 +65,7 @@ def _evidence(spec: Spec, evaluation: Evaluation, version: Version) -> Evidence:
         proof=None if proof is None else (proof.sentence, proof.passed),
         taken_down=tuple(row["source_id"] for row in forgotten if version.release in row["releases"].split()),
         drawn=drawn(spec.home.mlflow_uri, version),
+        rival=None if rival is None else Rival.model_validate(rival),
     )
 
 
@@ -91,6 +93,7 @@ def _page(spec: Spec, evaluation: Evaluation, version: Version, decision: Decisi
         title=f"{version.name} version {version.version}",
         promoted=decision.promoted,
         reasons=decision.reasons,
+        gate_notes=decision.notes,
         funnel=[(row.name, row.count) for row in results["prepare"].rows if row.count is not None],
         rejects=facts["prepare"]["reasons"],
         strip=read_strip(Path(facts["train"]["strip_dir"])),

@@ -17,12 +17,13 @@ from vidgen_core import discovery, scene
 from vidgen_core.chance import Chance
 from vidgen_core.encoders.hashed_words import Config as HashedWords
 from vidgen_core.evaluation.distances import frechet
-from vidgen_core.evaluation.features import random_features
+from vidgen_core.evaluation.extractors.random_conv import RandomConv
 from vidgen_core.interfaces import Ask, Batch, Space, to_clips, to_unit
 from vidgen_core.training import loop
 from vidgen_core.training.place import Place
 from vidgen_core.training.settings import TrainSettings
 
+FEATURES = RandomConv().features
 SPACE = Space(channels=3, frames=3, height=8, width=8, text_dim=64)
 WORDS = HashedWords.tiny().build()
 BATCH, JUDGED, SIDE = 32, 256, 8
@@ -79,7 +80,7 @@ def judged(family, **how):
     right = [
         COLORS[best] == caption.split()[1] for best, caption in zip((chroma @ hues.T).argmax(1), captions, strict=True)
     ]
-    return f"frechet {frechet(random_features(real), random_features(made)):.4f}  color {np.mean(right):.2f}"
+    return f"frechet {frechet(FEATURES(real), FEATURES(made)):.4f}  color {np.mean(right):.2f}"
 
 
 def built(name, options, state=None):
@@ -112,7 +113,7 @@ def trained(label, family, steps, *how):
 
 def main(which, steps):
     """One family without a critic and with one."""
-    a, b = (random_features(clips(first, JUDGED)[0]) for first in (10**6, 3 * 10**6))
+    a, b = (FEATURES(clips(first, JUDGED)[0]) for first in (10**6, 3 * 10**6))
     _tell(f"floor {frechet(a, b):.4f}")
     if which == "vae":
         vae = {"network": {"dim": 64, "encoder_depth": 2, "decoder_depth": 2, "heads": 2}, "warmup_samples": 8000}

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from vidgen_core import digests, discovery, weights
 from vidgen_core.chance import Chance
+from vidgen_core.choices import first_complaint
 from vidgen_core.codecs._open import open_codec
 from vidgen_core.encoders._open import open_encoder
 from vidgen_core.errors import VidgenError
@@ -91,13 +93,23 @@ class Generator:
         """Open a generator's folder.
 
         Raises:
-            VidgenError: The folder is none, or its weights are damaged or another family's.
+            VidgenError: The folder is none, another version of vidgen wrote it, or its weights are damaged or another
+                family's.
 
         """
-        file = folder / "generator.json"
-        if not file.exists():
+        if not (folder / "generator.json").exists():
             raise VidgenError("There is no generator in this folder", got=str(folder), move="Train one: vidgen run")
-        card = Card.model_validate_json(file.read_text())
+        try:
+            return cls._opened(folder)
+        except ValidationError as error:
+            raise VidgenError(
+                f"The generator in {folder} was written by another version of vidgen", got=first_complaint(error),
+                move="Open it with that version, or train it again: vidgen run",
+            ) from error  # fmt: skip
+
+    @classmethod
+    def _opened(cls, folder: Path) -> "Generator":
+        card = Card.model_validate_json((folder / "generator.json").read_text())
         state, _ = weights.load(folder / "family")
         config = discovery.load("vidgen_core.families", card.family).Config.model_validate(card.config)
         family: Family = config.build(card.space)

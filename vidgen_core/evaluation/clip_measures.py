@@ -13,7 +13,7 @@ from vidgen_core.evaluation.distances import wasserstein
 from vidgen_core.evaluation.extractors._contract import Clips, Extractor
 from vidgen_core.evaluation.measurements import Better, Measurement, estimate, mean_of
 from vidgen_core.evaluation.motion_view import LARGEST_PX, LEAST_PX, MotionView
-from vidgen_core.evaluation.protocols import Compared, measurement
+from vidgen_core.evaluation.protocols import measurement
 from vidgen_core.evaluation.set_metrics import LEAST, Material
 
 __all__ = ["consistency", "drift", "motion_measures", "spectra", "still_measures"]
@@ -31,7 +31,7 @@ def motion_measures(material: Material, made: Clips) -> tuple[list[Measurement],
         why = f"needs two frames of at least {LEAST_PX} pixels, clips are {frames} of {width} x {height}"
         return [], {"measures of motion": why}
     views = {"made": _views(made, material.frame_rate), "real": _views(material.held_out, material.frame_rate)}
-    clips = _compared(material, made)
+    clips = material.compared(len(made), frames=frames)
     flow = {"flow": f"DIS medium, OpenCV {cv2.__version__.partition('.')[0]}", "largest_px": LARGEST_PX}
     found, not_run = [], {}
     energies: dict[str, Values] = {}
@@ -58,7 +58,7 @@ def motion_measures(material: Material, made: Clips) -> tuple[list[Measurement],
 
 def still_measures(extractor: Extractor, material: Material, made: Clips) -> list[Measurement]:
     """How much alike frames of a clip are, and how far its end is from its beginning, in the extractor's space."""
-    clips, found = _compared(material, made), []
+    clips, found = material.compared(len(made), frames=made.shape[1]), []
     measures: list[tuple[str, Callable[[Extractor, Clips], Values], Better]] = []
     if extractor.sees_stills and clips.frames > 1:
         measures.append((extractor.consistency, consistency, "real"))
@@ -110,10 +110,3 @@ def _views(clips: Clips, frame_rate: str) -> list[MotionView]:
 def _values(measure: Callable[[MotionView], float | None], views: Sequence[MotionView]) -> Values:
     found = [measure(view) for view in views]
     return np.array([np.nan if value is None else value for value in found])
-
-
-def _compared(material: Material, made: Clips) -> Compared:
-    frames, height, width = made.shape[1:4]
-    reference = "held_out" if material.kept_apart else "all"
-    return Compared(frames=frames, height=height, width=width, frame_rate=material.frame_rate, n=len(made),
-                    reference=reference)  # fmt: skip

@@ -73,6 +73,10 @@ class Draw:
     prompts: list[str]
     seed: int
 
+    def first(self, count: int) -> "Draw":
+        """The first clips alone."""
+        return Draw(self.purpose, self.clips[:count], self.prompts[:count], self.seed)
+
 
 @dataclass(frozen=True)
 class Shown:

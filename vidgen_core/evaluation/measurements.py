@@ -70,6 +70,19 @@ class Measurement(Frozen):
         kind, _, rest = self.name.partition("@")
         return f"{kind}/{rest.partition('/')[0]}" if rest else kind
 
+    def compares_with(self, other: "Measurement") -> bool:
+        """Whether both mean the same: a metric by one protocol, of as many clips, beside the same real ones."""
+        return (self.protocol, self.name) == (other.protocol, other.name)
+
+    def times_worse(self, other: "Measurement") -> float:
+        """How many times worse it is than another of its kind; over 1 where the other one is the better."""
+        ours, theirs = self.value, other.value
+        if self.better == "higher":
+            ours, theirs = theirs, ours
+        elif self.better == "real":
+            ours, theirs = self.loss(ours), other.loss(theirs)
+        return ours / theirs if theirs > 0 else math.inf
+
     def loss(self, value: float) -> float:
         """How far a value is from the best, where less is better."""
         return {"lower": value, "higher": -value, "real": abs(value - self.floor)}[self.better]
@@ -82,7 +95,7 @@ def compared(ours: Measurement, theirs: Measurement) -> Literal["better", "worse
         VidgenError: The protocols differ, so that the numbers mean different things.
 
     """
-    if ours.protocol != theirs.protocol or ours.kind != theirs.kind:
+    if not ours.compares_with(theirs):
         raise VidgenError(
             "Numbers of two protocols cannot be compared",
             got=f"{ours.name} ({ours.protocol}) and {theirs.name} ({theirs.protocol})",

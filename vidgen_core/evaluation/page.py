@@ -34,6 +34,7 @@ class PageData:
     Attributes:
         title: The model and its version.
         promoted, reasons: What the gate decided, and why, in sentences.
+        gate_notes: What it did not ask because it was not measured, and what is to be known of the comparison.
         funnel: (step, count) from files to clips.
         rejects: Reason -> count.
         histories: Logged rows of each training, {"step": ..., name: value}.
@@ -68,6 +69,7 @@ class PageData:
     captions: Sequence[str]
     frame_rate: str
     facts: Mapping[str, str]
+    gate_notes: Sequence[str] = ()
     mistakes: Sequence[Sequence[str]] = ()
     champion: NDArray[np.uint8] | None = None
     champion_is: str = ""

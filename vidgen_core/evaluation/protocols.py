@@ -19,6 +19,7 @@ class Compared(Frozen):
         frame_rate: Of the clips, a fraction.
         n: Clips on each side.
         reference: Split of the real clips: "held_out", "train", or "all" where nothing was held out.
+        content: Digest of the real clips themselves and of the captions that were the prompts.
 
     """
 
@@ -28,6 +29,7 @@ class Compared(Frozen):
     frame_rate: str
     n: int
     reference: str
+    content: str
 
 
 def measurement(

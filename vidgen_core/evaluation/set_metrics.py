@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
+from vidgen_core import digests
 from vidgen_core.evaluation.distances import frechet, mmd
 from vidgen_core.evaluation.extractors._contract import Clips, Extractor, Features
 from vidgen_core.evaluation.inception import inception_score
@@ -43,6 +44,33 @@ class Material:
     frame_rate: str
     kept_apart: bool = True
 
+    def compared(self, n: int, *, frames: int | None = None, by_train: bool = False) -> Compared:
+        """What `n` made clips are compared with.
+
+        Args:
+            n: Clips on each side.
+            frames: As many of each clip are looked at; all if None.
+            by_train: The reference is `trained`, and not `held_out`.
+
+        """
+        _, all_frames, height, width, _ = self.held_out.shape
+        real = self.trained_digest if by_train else self.held_out_digest
+        return Compared(
+            frames=frames or all_frames, height=height, width=width, frame_rate=self.frame_rate, n=n,
+            reference="train" if by_train else "held_out" if self.kept_apart else "all",
+            content=digests.of_value([real, self.captions]),
+        )  # fmt: skip
+
+    @cached_property
+    def held_out_digest(self) -> str:
+        """Of `held_out`."""
+        return digests.of_array(self.held_out)
+
+    @cached_property
+    def trained_digest(self) -> str:
+        """Of `trained`."""
+        return digests.of_array(self.trained)
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -71,11 +99,8 @@ def set_metrics(extractor: Extractor, material: Material, seen: Seen) -> list[Me
     by_train = extractor.reference == "train" and len(seen.trained) >= LEAST
     real, other = (seen.trained, seen.held_out) if by_train else (seen.held_out, seen.trained)
     n = min(len(real), len(seen.made))
-    height, width = material.held_out.shape[2:4]
     frames = min(material.held_out.shape[1], extractor.most_frames or material.held_out.shape[1])
-    reference = "train" if by_train else "held_out" if material.kept_apart else "all"
-    clips = Compared(frames=frames, height=height, width=width, frame_rate=material.frame_rate, n=n,
-                     reference=reference)  # fmt: skip
+    clips = material.compared(n, frames=frames, by_train=by_train)
     found = []
     for one in metrics_of(extractor, seen, n):
         # Neighbors of held-out clips stand for what is healthy, so the nearest ratio splits those.
@@ -85,6 +110,7 @@ def set_metrics(extractor: Extractor, material: Material, seen: Seen) -> list[Me
             halves=one.halves, within=one.within,
         )  # fmt: skip
         told = {"features": extractor.protocol.model_dump(), "version": _VERSION}
+        told |= {"trained": material.trained_digest} if apart else {}
         name = _published(extractor.kinds.get(one.kind, one.kind), extractor, clips)
         found.append(measurement(name, extractor.protocol.encoder, numbers, clips, protocol=told, better=one.better))
     return found

@@ -25,7 +25,7 @@ def speed(name: str, history: Sequence[Mapping[str, Any]]) -> dict[str, str] | N
         "tokens": number(_middle(rows, "speed/tokens_per_s")),
         "mfu": percent(_middle(rows, "speed/mfu")),
         "waiting": percent(_middle(rows, "speed/wait_share")),
-        "memory": number(max(peak for peak in peaks if measured(peak))),
+        "memory": number(max((peak for peak in peaks if measured(peak)), default=None)),
         "measured": _step(compared, "speed/measured_step_s"),
         "predicted": _step(compared, "speed/predicted_step_s"),
     }

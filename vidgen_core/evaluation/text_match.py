@@ -12,7 +12,7 @@ from vidgen_core import digests
 from vidgen_core.evaluation.extractors._contract import Clips
 from vidgen_core.evaluation.extractors.open_clip import OpenClipImages
 from vidgen_core.evaluation.measurements import Measurement, mean_of
-from vidgen_core.evaluation.protocols import Compared, measurement
+from vidgen_core.evaluation.protocols import measurement
 from vidgen_core.evaluation.set_metrics import Material
 from vidgen_core.interfaces import Text, TextEncoder, to_unit
 
@@ -113,8 +113,6 @@ def text_match(matcher: TextMatcher, material: Material, made: Clips, prompts: S
     """The mean over made clips; the floor is that of real clips with their captions."""
     numbers = mean_of(matcher.scores(made, prompts), matcher.scores(material.held_out, material.captions))
     assert numbers is not None
-    frames, height, width = made.shape[1:4]
-    clips = Compared(frames=frames, height=height, width=width, frame_rate=material.frame_rate, n=len(made),
-                     reference="held_out" if material.kept_apart else "all")  # fmt: skip
+    clips = material.compared(len(made), frames=made.shape[1])
     told = {"weights": matcher.digest, "version": 1}
     return measurement(matcher.kind, matcher.space, numbers, clips, protocol=told, better="higher")

@@ -61,7 +61,7 @@ def promote_if_better(uri: str, version: Version, figure: str, value: float, *, 
         state = settle(store, version.name)
         if version.version == state.champion:
             return CHAMPION
-        promoted, why = _compared(store, version.name, state.champion, own)
+        promoted, why = _compared(store, version.name, state.rival, own)
         entry = Entry(
             action="promote" if promoted else "refuse", to=version.version, seen=state.champion, who=who,
             time=time.time(), reasons=(why,), evidence={"model": version.model, "data": data},

@@ -1,16 +1,35 @@
 """The gate: may this candidate take the champion's place? Reasons in sentences, in both cases."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from vidgen_core.evaluation.evaluate import Evaluation
-from vidgen_core.evaluation.measurements import Measurement
+from vidgen_core.evaluation.measurements import Measurement, compared
 from vidgen_core.frozen import Frozen
 from vidgen_core.registry.settings import GateSettings
 
-__all__ = ["Decision", "Evidence", "decide"]
+__all__ = ["Decision", "Evidence", "Rival", "decide", "incomparable"]
 
 # How the name of the nearest-training-clip ratio begins, among the measurements of an evaluation.
 _NEAREST = "nearest"
+
+
+class Rival(Frozen):
+    """Whom a candidate was compared with, as it met that version.
+
+    Args:
+        version: Its name, as people say it.
+        model: Its digest.
+        evaluation: What was measured of it again, as the candidate was; None where its own evaluation compares, or
+            where it could not be measured.
+        notes: What there is to say of it, in sentences.
+
+    """
+
+    version: str
+    model: str
+    evaluation: Evaluation | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Evidence(Frozen):
@@ -24,6 +43,7 @@ class Evidence(Frozen):
             nobody asked for one.
         taken_down: Sources that it learned from and that were taken down since.
         drawn: Why no video can be drawn from the registry's bytes, "" where one could, None where nobody tried.
+        rival: The champion of that time; None where there was none.
 
     """
 
@@ -33,6 +53,7 @@ class Evidence(Frozen):
     proof: tuple[str, bool] | None = None
     taken_down: tuple[str, ...] = ()
     drawn: str | None = None
+    rival: Rival | None = None
 
 
 class Decision(Frozen):
@@ -40,7 +61,7 @@ class Decision(Frozen):
 
     Args:
         reasons: Every reason against the candidate; or the one for it.
-        notes: What was not asked, in sentences, because it was not measured.
+        notes: In sentences, what was not asked because it was not measured, and what is to be known of the comparison.
 
     """
 
@@ -49,19 +70,41 @@ class Decision(Frozen):
     notes: tuple[str, ...] = ()
 
 
-def decide(candidate: Evidence, champion: Evaluation | None) -> Decision:
-    """Every reason against the candidate, or why there is none."""
-    against, notes = _of_the_data(candidate), list[str]()
+def decide(candidate: Evidence, champion: Sequence[Evaluation], known: Sequence[str] = ()) -> Decision:
+    """Every reason against the candidate, or why there is none.
+
+    Args:
+        candidate: All that is known of it.
+        champion: Evaluations of the champion; of each distance the first that has it counts. Empty without a champion.
+        known: What there is to say of the champion, in sentences.
+
+    """
+    against, notes = _of_the_data(candidate), [*known]
     against += _absolute(candidate.evaluation, candidate.settings)
     for missing, required in _unmeasured(candidate):
         (against if required else notes).append(missing)
-    if champion is not None:
-        for name in candidate.settings.distances:
-            against += _compared(candidate.evaluation, champion, name, candidate.settings)
+    for name in candidate.settings.distances:
+        theirs = next((found for one in champion if (found := one.distance(name)) is not None), None)
+        if theirs is not None:
+            against += _compared(candidate.evaluation.distance(name), theirs, name, candidate.settings)
     if against:
         return Decision(promoted=False, reasons=tuple(against), notes=tuple(notes))
-    why = "there is no champion to compare it with" if champion is None else "it is not worse than the champion"
+    why = "it is not worse than the champion" if champion else "there is no champion to compare it with"
     return Decision(promoted=True, reasons=(f"All gates pass, and {why}.",), notes=tuple(notes))
+
+
+def incomparable(candidate: Evaluation, champion: Evaluation | None, settings: GateSettings) -> str:
+    """Why the champion's own evaluation does not compare with the candidate's, in half a sentence; "" where it does."""
+    for name in settings.distances:
+        ours = candidate.distance(name)
+        theirs = None if champion is None else champion.distance(name)
+        if ours is None:
+            continue
+        if theirs is None:
+            return f"its distance {name} was not kept"
+        if not ours.compares_with(theirs):
+            return f"it has {_protocol(theirs)}, and {_protocol(ours)} is wanted"
+    return ""
 
 
 def _of_the_data(candidate: Evidence) -> list[str]:
@@ -109,17 +152,18 @@ def _unmeasured(candidate: Evidence) -> list[tuple[str, bool]]:
             missing.append((f"Its distance {name} was not measured.", "distances" in settings.required))
     if evaluation.distance(_NEAREST) is None:
         missing.append(("Whether it repeats what it saw was not measured.", "nearest_ratio" in settings.required))
+    if settings.wanted and evaluation.truth is None:
+        why = evaluation.not_run.get("truth", "nobody asked for them")
+        sentence = f"The exact checks ({', '.join(settings.wanted)}) were not run: {why}."
+        missing.append((sentence, "truth" in settings.required))
     if candidate.proof is None:
         sentence = "That its training resumes was not proved: vidgen train --prove-resume does it."
         missing.append((sentence, "resume_proof" in settings.required))
     return missing
 
 
-def _compared(candidate: Evaluation, champion: Evaluation, name: str, settings: GateSettings) -> list[str]:
-    ours, theirs = candidate.distance(name), champion.distance(name)
-    if theirs is None:
-        return []
-    if ours is None or (ours.protocol, ours.name) != (theirs.protocol, theirs.name):
+def _compared(ours: Measurement | None, theirs: Measurement, name: str, settings: GateSettings) -> list[str]:
+    if ours is None or not ours.compares_with(theirs):
         told = "none" if ours is None else _protocol(ours)
         return [
             f"Its distance {name} was not measured by the champion's protocol, so the two cannot be compared: it has "
@@ -127,9 +171,9 @@ def _compared(candidate: Evaluation, champion: Evaluation, name: str, settings: 
         ]
     if ours.n < settings.min_samples:
         return [f"Its distance {name} is over {ours.n} videos, and at least {settings.min_samples} are wanted."]
-    if ours.low > theirs.high and ours.value > settings.worst_ratio * theirs.value:
+    if compared(ours, theirs) == "worse" and ours.times_worse(theirs) > settings.worst_ratio:
         return [
-            f"Its distance {ours.value:.3f} ({ours.low:.3f} to {ours.high:.3f}) is worse than the champion's "
+            f"Its distance {name} {ours.value:.3f} ({ours.low:.3f} to {ours.high:.3f}) is worse than the champion's "
             f"{theirs.value:.3f} ({theirs.low:.3f} to {theirs.high:.3f})."
         ]
     return []

@@ -72,6 +72,11 @@ class State(Frozen):
         return self.champions[-1] if self.champions else None
 
     @property
+    def rival(self) -> int | None:
+        """Whom a candidate is compared with: the champion, or the one before where that is blocked."""
+        return self.champion if self.champion not in self.blocked else self.previous
+
+    @property
     def previous(self) -> int | None:
         """Where a rollback leads: the latest champion before this one that may be used."""
         return next((one for one in reversed(self.champions[:-1]) if one not in self.blocked), None)

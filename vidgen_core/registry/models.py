@@ -90,7 +90,7 @@ def register(
     Args:
         tracker: The run that made it.
         name: The registered model.
-        generator_dir: The folder of `applications.generator`.
+        folder: Of `applications.generator`, or of an encoder's weights.
         model: Digest of the generator.
         tags: Digests of data and recipe, code version, evaluation: whatever explains the version later.
         kind: `GENERATOR` or `ENCODER`.
@@ -168,7 +168,7 @@ def fetch(uri: str, model: str, cache_dir: Path, *, blocked_too: bool = False) -
         blocked_too: Also a version that learned from what was taken down.
 
     Raises:
-        VidgenError: There is none, it is blocked, or the registry's bytes are not those that were registered.
+        VidgenError: There is none, it is blocked, or the registry's bytes are gone or not those that were registered.
 
     """
     found = version_of(uri, model)
@@ -212,7 +212,7 @@ def evidence_of(uri: str, version: Version) -> Evidence | None:
     """What the gate decided upon last; None where it was never asked.
 
     Raises:
-        VidgenError: Another version of vidgen wrote it, with other fields.
+        VidgenError: Another version of vidgen wrote it, with other fields; or the registry's file is gone.
 
     """
     key = version.tags.get(EVIDENCE_TAG)
@@ -243,10 +243,19 @@ def trained_on(uri: str, releases: Collection[str]) -> list[Version]:
 
 def _downloaded(uri: str, source: str, folder: Path) -> Path:
     from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    return Path(download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=uri))
+    try:
+        return Path(download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=uri))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise VidgenError(
+            "Files of the registry cannot be read", got=f"{source}: {str(error).splitlines()[-1]}",
+            move="Look whether the registry is up and has them, and restore them where they are gone",
+        ) from error  # fmt: skip
 
 
 def _version(store: Any, found: Any) -> Version:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from vidgen_core.errors import VidgenError
 from vidgen_core.registry.gate import Decision, Evidence, decide
 from vidgen_core.registry.journal import CHALLENGER, CHAMPION, Entry, State, append, settle
-from vidgen_core.registry.models import Version, evidence_of, keep_evidence, version_of
+from vidgen_core.registry.models import EVIDENCE_TAG, Version, evidence_of, keep_evidence, version_of
 from vidgen_core.registry.tracking import client
 
-__all__ = ["block", "challenge", "promote", "rollback"]
+__all__ = ["block", "challenge", "promote", "rival_of", "rollback"]
 
 
 def promote(uri: str, version: Version, evidence: Evidence, *, who: str) -> Decision:
@@ -30,7 +30,7 @@ def promote(uri: str, version: Version, evidence: Evidence, *, who: str) -> Deci
         state = settle(store, version.name)
         if version.version == state.champion and version.version not in state.blocked:
             return Decision(promoted=True, reasons=("It is the champion already.",))
-        decision = _decided(uri, version, evidence, state)
+        decision, compared = _decided(uri, version, evidence, state, key)
         entry = Entry(
             action="promote" if decision.promoted else "refuse",
             to=version.version,
@@ -40,7 +40,7 @@ def promote(uri: str, version: Version, evidence: Evidence, *, who: str) -> Deci
             reasons=(*decision.reasons, *decision.notes),
             evidence={
                 "evidence": key, "run": evidence.run, "model": version.model, "release": version.release,
-                "compared_with": "" if (rival := _rival(state)) is None else str(rival),
+                "compared_with": "", "compared_by": "", **compared,
             },
         )  # fmt: skip
         number = append(store, version.name, entry)
@@ -107,14 +107,39 @@ def block(uri: str, versions: Sequence[Version], why: str, *, who: str) -> list[
     return fresh
 
 
-def _rival(state: State) -> int | None:
-    """Whom a candidate is compared with: the champion, or the one before where that is blocked."""
-    return state.champion if state.champion not in state.blocked else state.previous
+def rival_of(uri: str, name: str) -> tuple[Version | None, str]:
+    """Whom a candidate is compared with, and why it is not simply the champion, in a sentence; "" where it is."""
+    state = settle(client(uri), name)
+    rival, champion = _rival(uri, name, state), state.champion
+    if champion is None:
+        return None, "There is no champion yet."
+    if champion not in state.blocked:
+        return rival, ""
+    instead = "and there is none before it" if rival is None else f"so version {rival.version} stands for it"
+    return rival, f"The champion, version {champion}, must not be used, {instead}: {state.blocked[champion]}"
 
 
-def _decided(uri: str, version: Version, evidence: Evidence, state: State) -> Decision:
+def _rival(uri: str, name: str, state: State) -> Version | None:
+    return None if state.rival is None else version_of(uri, f"{name}/{state.rival}")
+
+
+def _decided(uri: str, version: Version, evidence: Evidence, state: State, key: str) -> tuple[Decision, dict[str, str]]:
+    """The gate's decision; and for the journal whom it compared with, and which evidence has the numbers of it."""
     if version.version in state.blocked:
-        return Decision(promoted=False, reasons=(f"It is blocked: {state.blocked[version.version]}",))
-    rival = _rival(state)
-    theirs = None if rival is None else evidence_of(uri, version_of(uri, f"{version.name}/{rival}"))
-    return decide(evidence, None if theirs is None else theirs.evaluation)
+        return Decision(promoted=False, reasons=(f"It is blocked: {state.blocked[version.version]}",)), {}
+    rival = _rival(uri, version.name, state)
+    if rival is None:
+        return decide(evidence, ()), {}
+    met = evidence.rival if evidence.rival is not None and evidence.rival.model == rival.model else None
+    theirs = [] if met is None or met.evaluation is None else [met.evaluation]
+    by = key if theirs else rival.tags.get(EVIDENCE_TAG, "")
+    try:
+        kept = evidence_of(uri, rival)
+    except VidgenError:
+        if not theirs:
+            raise
+        kept = None
+    if kept is not None:
+        theirs.append(kept.evaluation)
+    decision = decide(evidence, theirs, () if met is None else met.notes)
+    return decision, {"compared_with": str(rival.version), "compared_by": by}

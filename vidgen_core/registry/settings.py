@@ -14,8 +14,9 @@ class GateSettings(Frozen):
 
     Args:
         min_color, min_shape, min_direction: Least shares of the exact checks, where these ran.
-        distances: Beginnings of the names of the distances that are compared with the champion's.
-        worst_ratio: The candidate's distance may be so many times the champion's when their intervals overlap.
+        distances: Beginnings of the names of the set metrics that are compared with the champion's, whichever way
+            better lies. Where intervals overlap none is worse.
+        worst_ratio: Even where they do not, the candidate's may be so many times worse.
         min_samples: Least number of videos on each side of a distance that is compared.
         min_nearest_ratio: Least nearest-training-clip ratio, where it was measured: how far made clips are from the
             closest clip learned from, over the same for held-out clips. Far below 1 the model repeats what it saw.
@@ -31,7 +32,7 @@ class GateSettings(Frozen):
     worst_ratio: float = 1.25
     min_samples: int = Field(default=8, ge=2)
     min_nearest_ratio: float = Field(default=0.0, ge=0)
-    required: tuple[Literal["distances", "nearest_ratio", "resume_proof"], ...] = ()
+    required: tuple[Literal["distances", "nearest_ratio", "resume_proof", "truth"], ...] = ()
 
     @property
     def wanted(self) -> dict[str, float]:

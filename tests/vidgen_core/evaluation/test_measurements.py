@@ -9,7 +9,7 @@ from vidgen_core.evaluation.measurements import Estimate, compared, estimate, me
 from vidgen_core.evaluation.neighbors import diversity, nearest, precision
 from vidgen_core.evaluation.protocols import Compared, measurement
 
-CLIPS = Compared(frames=9, height=32, width=32, frame_rate="8", n=100, reference="held_out")
+CLIPS = Compared(frames=9, height=32, width=32, frame_rate="8", n=100, reference="held_out", content="abc")
 FOUND = Estimate(value=1.0, low=0.9, high=1.1, floor=0.5, n=100, floor_n=100)
 
 
@@ -51,10 +51,8 @@ def test_a_name_tells_the_protocol_and_whatever_changes_it_changes_the_hash():
     for part in ("rfd@random-conv64", "9f", "32x32", "n100", "ref=held_out", one.protocol):
         assert part in one.name
     changes = [named(version=2), named(kind="rmmd", version=1)]
-    changes += [
-        named(clips=CLIPS.model_copy(update=change), version=1)
-        for change in ({"n": 99}, {"reference": "train"}, {"frames": 16}, {"frame_rate": "24"}, {"width": 64})
-    ]
+    others = {"n": 99, "reference": "train", "content": "abd", "frames": 16, "frame_rate": "24", "width": 64}
+    changes += [named(clips=CLIPS.model_copy(update={field: value}), version=1) for field, value in others.items()]
     assert len({one.protocol, *(other.protocol for other in changes)}) == len(changes) + 1
     assert named(version=1).name == one.name
 

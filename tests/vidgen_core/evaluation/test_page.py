@@ -41,10 +41,13 @@ def words_of(text):
 
 
 def test_everything_given_is_on_it():
-    text = words_of(page(seconds={"train": 61.25}, notes=["A note."], recipe='{"name": "shapes.demo"}'))
+    gate_notes = ["That its training resumes was not proved.", f"It met {EVIL}."]
+    text = words_of(
+        page(seconds={"train": 61.25}, notes=["A note."], recipe='{"name": "shapes.demo"}', gate_notes=gate_notes)
+    )
     given = ["shapes version 3", "Promoted to champion", "It is the first.", "1,234", "min_motion", "a red square"]
     given += ["a blue circle", "1.250", "1.500", "0.750", "random/1", "not of the sample world"]
-    given += ["shapes.demo", "61.2", "A note.", '{"name": "shapes.demo"}']
+    given += ["shapes.demo", "61.2", "A note.", '{"name": "shapes.demo"}', *gate_notes]
     assert [words for words in given if words not in text] == []
     assert "Not promoted" in page(promoted=False)
 

@@ -27,10 +27,10 @@ CHANGES = ("create_registered_model", "create_model_version", "set_registered_mo
            "set_model_version_tag", "delete_registered_model_alias")  # fmt: skip
 
 
-def generator_folder(folder, seed):
+def generator_folder(folder, seed, shape=SHAPE):
     """A generator that was never trained; its digest."""
     codec = causal_vae.Config(widths=(8, 8)).build()
-    channels, frames, height, width = codec.latent_shape(*SHAPE)
+    channels, frames, height, width = codec.latent_shape(*shape)
     space = Space(
         channels=channels, frames=frames, height=height, width=width, text_dim=open_encoder("hashed_words", {}).dim
     )

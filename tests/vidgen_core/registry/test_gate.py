@@ -9,6 +9,13 @@ from vidgen_core.registry.gate import decide
 from vidgen_core.registry.settings import GateSettings
 
 
+def at(value, better, name="rfd/n64"):
+    """An evaluation with one set metric, whose floor is 1."""
+    one = Measurement(name=name, protocol="p", value=value, low=value - 0.1, high=value + 0.1, floor=1.0, n=64,
+                      better=better)  # fmt: skip
+    return evaluation(distances=(one,))
+
+
 def nearest(value):
     return Measurement(name="nearest_training/n64", protocol="p", value=value, low=value, high=value, floor=1.0, n=64)
 
@@ -33,6 +40,9 @@ REFUSED = {
     "wrong shapes": (
         evidence(evaluation=evaluation(truth=truth(0.7)), settings=ASKING), "right in 70% of the clips, and at least",
     ),
+    "unknown shapes": (
+        evidence(settings=GateSettings(min_shape=0.8, required=("truth",))), "exact checks (shape) were not run:",
+    ),
     "memorization": (
         evidence(evaluation=with_nearest(0.3), settings=ASKING), "are 0.30 times as far from the clips that it learned",
     ),
@@ -49,21 +59,34 @@ REFUSED = {
 @pytest.mark.parametrize("why", REFUSED)
 def test_a_refusal_says_what_it_is_and_what_is_wanted(why):
     candidate, sentence = REFUSED[why]
-    decision = decide(candidate, evaluation(1.0))
+    decision = decide(candidate, [evaluation(1.0)])
     assert not decision.promoted
     (reason,) = decision.reasons
     assert sentence in reason
 
 
+@pytest.mark.parametrize("better,champion,worse", [("lower", 1.0, 2.0), ("higher", 2.0, 1.0), ("real", 1.5, 3.0)])
+def test_worse_is_told_by_which_way_better_lies_and_by_how_many_times(better, champion, worse):
+    def promoted(value, than, ratio=1.25):
+        told = evidence(evaluation=at(value, better), settings=GateSettings(worst_ratio=ratio))
+        return decide(told, [at(than, better)]).promoted
+
+    assert promoted(champion, worse)
+    assert promoted(champion, champion)
+    assert not promoted(worse, champion)
+    assert promoted(worse, champion, ratio=5.0)
+
+
 def test_all_reasons_are_told_at_once():
-    assert len(decide(evidence(2.0, taken_down=("a",), proof=("no", False)), evaluation(1.0)).reasons) == 3
+    assert len(decide(evidence(2.0, taken_down=("a",), proof=("no", False)), [evaluation(1.0)]).reasons) == 3
 
 
 def test_overlapping_intervals_are_not_worse_and_what_was_not_measured_is_noted():
-    decision = decide(evidence(1.15), evaluation(1.0))
+    decision = decide(evidence(1.15), [evaluation(1.0)])
     assert decision.promoted
     assert decision.reasons == ("All gates pass, and it is not worse than the champion.",)
     assert len(decision.notes) == 2
-    proved = decide(evidence(evaluation=with_nearest(0.9), proof=("2 of 2", True), settings=ASKING), None)
+    measured = with_nearest(0.9).model_copy(update={"truth": truth(0.9)})
+    proved = decide(evidence(evaluation=measured, proof=("2 of 2", True), settings=ASKING), ())
     assert proved.promoted
     assert proved.notes == ()

@@ -50,6 +50,7 @@ def test_of_two_entries_that_saw_the_same_champion_the_first_counts():
 def test_a_rollback_leads_past_what_is_blocked_and_a_promotion_back_again():
     entries = [entry(1, "promote", 1), entry(2, "promote", 2, 1), entry(3, "promote", 3, 2), entry(4, "block", 2)]
     assert replay(entries).previous == 1
+    assert (replay(entries).rival, replay([*entries, entry(5, "block", 3)]).rival, State().rival) == (3, 1, None)
     back = replay([*entries, entry(5, "rollback", 1, 3)])
     assert (back.champion, back.previous) == (1, None)
     assert replay([*entries, entry(5, "rollback", 1, 3), entry(6, "promote", 3, 1)]).champions == (1, 3)
