@@ -51,9 +51,6 @@ class Config(Frozen):
         hardness: How much likelier a wrong caption is that resembles the right one; 0 draws all alike.
         least_area: Crops in training keep this share of the picture at least.
         dropout: Share of values that are left out in training.
-        places: Deviation of what tells rows, columns and frames before training; next to that of the maps, about 1, the
-            usual 0.02 is not seen.
-        sharpness: Factor of the first weights of queries and keys; logits of attention grow with its square.
 
     """
 
@@ -74,8 +71,6 @@ class Config(Frozen):
     hardness: float = Field(0.0, ge=0)
     least_area: float = Field(1.0, gt=0, le=1)
     dropout: float = Field(0.1, ge=0, lt=1)
-    places: float = Field(0.02, ge=0)
-    sharpness: float = Field(1.0, gt=0)
 
     @classmethod
     def paper(cls) -> "Config":
@@ -87,11 +82,10 @@ class Config(Frozen):
         """The sample videos and their captions as hashed words; frames are kept apart to see directions."""
         return cls(
             network=Network(
-                widths=(16, 32, 48, 64), blocks=(1, 1, 1, 1), time_kernels=(1, 1, 1, 1), expansion=1, stem=(1, 5),
-                stem_stride=1, pooled=False,
+                widths=(16, 32, 64), blocks=(1, 1, 1), time_kernels=(1, 1, 1), expansion=1, stem=(1, 5), pooled=False
             ),
-            side_px=32, pooled=False, join="tokens", text_dim=64, dim=64, depth=3, heads=4, stride=8, clips=1,
-            test_clips=1, negatives=2, hardness=6.0, least_area=0.8, dropout=0.0, places=0.3, sharpness=2.0,
+            side_px=32, pooled=False, join="tokens", text_dim=64, dim=96, depth=3, heads=4, stride=4, clips=1,
+            test_clips=2, negatives=3, hardness=6.0, least_area=0.8, dropout=0.0,
         )  # fmt: skip
 
     def build(self) -> "ClipBERT":
@@ -107,8 +101,6 @@ class Block(nn.Module):
         dim = config.dim
         self.heads = config.heads
         self.to_qkv, self.to_out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        with torch.no_grad():
-            self.to_qkv.weight[: 2 * dim] *= config.sharpness
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
         self.norm, self.mlp_norm = nn.LayerNorm(dim, eps=1e-12), nn.LayerNorm(dim, eps=1e-12)
         self.dropout = nn.Dropout(config.dropout)
@@ -141,9 +133,9 @@ class ClipBERT(VideoEncoder):
         self.dim = dim
         self.grid = nn.Conv3d(self.network.dim, dim, (1, 3, 3), padding=(0, 1, 1), bias=False)
         side = self._grid_side()
-        self.rows = nn.Parameter(config.places * torch.randn(side, 1, dim))
-        self.columns = nn.Parameter(config.places * torch.randn(1, side, dim))
-        self.frame_places = nn.Parameter(config.places * torch.randn(config.frames, 1, 1, dim)) if self._apart else None
+        self.rows = nn.Parameter(0.02 * torch.randn(side, 1, dim))
+        self.columns = nn.Parameter(0.02 * torch.randn(1, side, dim))
+        self.frame_places = nn.Parameter(0.02 * torch.randn(config.frames, 1, 1, dim)) if self._apart else None
         self.kind = nn.Parameter(0.02 * torch.randn(2, dim))
         self.first = nn.Parameter(0.02 * torch.randn(1, 1, dim))
         self.words = Words(config.text_dim, dim)
