@@ -1,9 +1,9 @@
 """The one decode pass of a source: what it is, its shots, and every candidate span with its scores."""
 
-import hashlib
 from bisect import bisect_left
 from contextlib import closing
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from data_prep.captions import Sidecar, read_sidecar
 from data_prep.decode import Opened, Undecodable, open_source
 from data_prep.duplicates.fingerprint import Fingerprint, Fingerprinter
+from data_prep.placing import Lit, clip_id, clip_places, sample_times
 from data_prep.settings import DataSettings
 from data_prep.shots import ShotFinder
 from data_prep.sources import Source
 from data_prep.spool import Spool
+from data_prep.stages import black_bars
 from data_prep.view import SpanView, picture, thumb
 from vidgen_core import discovery
-from vidgen_core.clip import parse_rate
 
-__all__ = ["ROUNDING_S", "Analysis", "analyze", "clip_id", "clip_starts", "nearest", "sample_times"]
+__all__ = ["ROUNDING_S", "Analysis", "analyze", "nearest"]
 
 ROUNDING_S = 2e-3  # times of frames may be rounded to ticks of a millisecond
 _STAGES = "data_prep.stages"
@@ -80,25 +81,15 @@ def analyze(source: Source, settings: DataSettings) -> Analysis:
         seen = _watch(opened, finder, thumbs)
         shots = finder.finish().spans
         sidecar = read_sidecar(source.file)
+        shapes = settings.each_shape()
         spans = [
-            _span_row(source, opened, seen, start, settings, sidecar) | _shot(seen, number, first, stop)
+            _span_row(source, opened, seen, start, made, sidecar) | _shot(seen, number, first, stop)
             for number, (first, stop) in enumerate(shots)
-            for start in clip_starts(seen.times_s, first, stop, settings)
+            for start, made in clip_places(seen.times_s, first, stop, _lit(opened, seen, first, stop), shapes)
         ]
         fingerprint = {"source_id": source.source_id, "picture_share": seen.fingerprint.picture_share,
                        "samples": seen.fingerprint.to_bytes()}  # fmt: skip
         return Analysis(_source_row(source, opened, seen, len(shots)), spans, fingerprint)
-
-
-def sample_times(settings: DataSettings) -> NDArray[np.float64]:
-    """When a clip's frames are taken, in seconds from its start [frames]."""
-    return np.arange(settings.frames) / float(parse_rate(settings.frame_rate))
-
-
-def clip_id(source_id: str, start_pts: int, stop_pts: int, settings: DataSettings) -> str:
-    """Content id of a clip: its source, its span in stream time, and how it is made."""
-    made = (settings.frames, settings.height, settings.width, settings.frame_rate)
-    return hashlib.sha256(repr((source_id, start_pts, stop_pts, made)).encode()).hexdigest()[:24]
 
 
 def _watch(opened: Opened, finder: ShotFinder, thumbs: Spool) -> _Pass:
@@ -148,18 +139,11 @@ class _Measuring:
             self._due_s[name] = time_s + self._stages[name].EVERY_S
 
 
-def clip_starts(times_s: NDArray[np.float64], first: int, stop: int, settings: DataSettings) -> list[int]:
-    """First frames of the clips that fit into a shot one after the other, as indices of source frames."""
-    reach_s = sample_times(settings)[-1]
-    step_s = reach_s + 1 / float(parse_rate(settings.frame_rate))
-    starts: list[int] = []
-    begin_s = times_s[first]
-    while True:
-        start = int(np.searchsorted(times_s, begin_s - 1e-6))
-        if start >= stop or times_s[start] + reach_s > times_s[stop - 1] + 1e-6:
-            return starts
-        starts.append(start)
-        begin_s = times_s[start] + step_s
+def _lit(opened: Opened, seen: _Pass, first: int, stop: int) -> Lit:
+    """What is seen of the pictures of a shot."""
+    measured = seen.measures["black_bars"].within(first, stop)
+    _, _, width, height = black_bars.crop(measured, seen.height, seen.width)
+    return Lit(width * opened.upright_sar, Fraction(height))
 
 
 def _shot(seen: _Pass, number: int, first: int, stop: int) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from data_prep.bounds import bounded_memory, costs_itself
 from data_prep.cutting import older
 from data_prep.decode import demuxed, open_file
+from data_prep.placing import shape_of
 from data_prep.settings import DataSettings
 from data_prep.sources import Source
 from data_prep.tables import Part, Tables
@@ -41,7 +42,7 @@ _MADE = json.dumps({"version": _VERSION})
 # The layouts that FLAC gives 1 to 8 channels; what has more is mixed to two.
 _LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 _BLOCK = 4096
-_HEARD = ["clip_id", "source_id", "start_pts", "time_base"]
+_HEARD = ["clip_id", "source_id", "start_pts", "stop_pts", "time_base"]
 Span = Mapping[str, Any]
 
 
@@ -78,8 +79,10 @@ def keep_audio(kept: pa.Table, sources: Mapping[str, Source], shop: Workshop, se
     shop.run(units, partial(_keep_unit, tables=shop.tables, settings=settings), (FAILURES + "audio", AUDIO))
 
 
-def sounds(file: Path, spans: Sequence[Span], length_s: Fraction) -> Iterator[tuple[Span, Sound | None]]:
-    """Each span with its sound, `length_s` from its first frame on; None where there is none. Spans are in order.
+def sounds(file: Path, spans: Sequence[tuple[Span, Fraction]]) -> Iterator[tuple[Span, Sound | None]]:
+    """Each span with its sound, so many seconds from its first frame on; None where there is none.
+
+    Spans are in order and do not overlap.
 
     Where the source's sound begins later, ends earlier or has a gap (also one of packets that do not decode), a clip
     has silence. One pass, which holds no more sound than the spans that a packet lies in.
@@ -92,9 +95,9 @@ def sounds(file: Path, spans: Sequence[Span], length_s: Fraction) -> Iterator[tu
     with container:
         stream = container.streams.best("audio")
         if not isinstance(stream, av.AudioStream) or stream.codec_context is None:
-            yield from ((span, None) for span in spans)
+            yield from ((span, None) for span, _ in spans)
             return
-        waiting = [_Waiting(span, length_s) for span in spans]
+        waiting = [_Waiting(span, length_s) for span, length_s in spans]
         for begins, samples, rate in _pieces(container, stream):
             stop = begins + samples.shape[1]
             while waiting and waiting[0].over(begins, rate):
@@ -194,10 +197,10 @@ def to_flac(sound: Sound) -> bytes:
 @costs_itself
 def _keep_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict[str, Part]:
     there = _reusable(unit, tables)
-    new = [span for span in unit.spans if span["clip_id"] not in there]
-    length_s = Fraction(settings.frames) / parse_rate(settings.frame_rate)
+    shapes, frame_rate = settings.each_shape(), parse_rate(settings.frame_rate)
+    new = [(span, shape_of(span, shapes).frames / frame_rate) for span in unit.spans if span["clip_id"] not in there]
     with bounded_memory():
-        there |= {span["clip_id"]: _row(span, sound) for span, sound in sounds(unit.source.file, new, length_s)}
+        there |= {span["clip_id"]: _row(span, sound) for span, sound in sounds(unit.source.file, new)}
     rows = [there[span["clip_id"]] for span in unit.spans]
     return {AUDIO: write(tables, AUDIO, unit.key, rows, made=unit.made)}
 

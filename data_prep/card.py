@@ -4,7 +4,6 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader
 from numpy.typing import NDArray
 
 from data_prep.clips import pictures
+from data_prep.cutting import shapes_of_clips
 from data_prep.decode import Undecodable
 from data_prep.fetching import at_hand
 from data_prep.prepare import DATA_TABLES, candidates
@@ -94,11 +94,15 @@ def _counts(tables: Tables) -> dict[str, int]:
 
 
 def _tiles(tables: Tables, counts: Mapping[str, int], settings: DataSettings) -> list[dict[str, str]]:
-    length_s = Fraction(settings.frames) / parse_rate(settings.frame_rate)
+    shapes = shapes_of_clips(tables)
+    frames = sum(shape[0] * count for shape, count in shapes.items())
     durations = [value or 0.0 for value in tables.read("sources", ["duration_s"])["duration_s"].to_pylist()]
-    kept_s, all_s = float(counts["clips"] * length_s), sum(durations)
+    kept_s, all_s = float(frames / parse_rate(settings.frame_rate)), sum(durations)
     kept = counts["clips"] / counts["spans"] if counts["spans"] else None
-    size = f"{settings.frames} frames of {settings.width} \N{MULTIPLICATION SIGN} {settings.height} pixels"
+    size = " or ".join(
+        f"{length} frames of {width} \N{MULTIPLICATION SIGN} {height} pixels"
+        for length, height, width in sorted(shapes) or [(settings.frames, settings.height, settings.width)]
+    )
     return [
         {"name": "clips", "value": f"{counts['clips']:,}", "note": f"{size}, {settings.frame_rate} a second"},
         {"name": "of the candidate clips kept", "value": percent(kept), "note": f"{counts['spans']:,} candidates"},

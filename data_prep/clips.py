@@ -11,9 +11,10 @@ from av import VideoFrame
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_prep.analyze import ROUNDING_S, nearest, sample_times
+from data_prep.analyze import ROUNDING_S, nearest
 from data_prep.decode import Opened, as_bytes, open_source, upright
 from data_prep.packets import Packets, read_packets
+from data_prep.placing import sample_times, shape_of
 from data_prep.settings import DataSettings
 from vidgen_core.clip import encode
 
@@ -29,7 +30,7 @@ def cut(file: Path, spans: Sequence[dict[str, Any]], settings: DataSettings) -> 
     """Rows for `clips`, one at a time: the media of the spans of one source, in one more pass over it, in its order."""
     ordered = sorted(spans, key=lambda span: span["start_pts"])
     for span, shown in pictures(file, ordered, settings):
-        yield _row(span, shown, settings)
+        yield _row(span, shown, settings.frame_rate)
 
 
 def fit(picture: NDArray[np.uint8], span: dict[str, Any], sar: Fraction, settings: DataSettings) -> NDArray[np.uint8]:
@@ -53,28 +54,29 @@ def fit(picture: NDArray[np.uint8], span: dict[str, Any], sar: Fraction, setting
 def pictures(
     file: Path, spans: Sequence[dict[str, Any]], settings: DataSettings
 ) -> Iterator[tuple[dict[str, Any], NDArray[np.uint8]]]:
-    """Each span with its fitted pictures [T, H, W, 3]; spans are in order and do not overlap.
+    """Each span with its fitted pictures [T, H, W, 3] in its own shape; spans are in order and do not overlap.
 
     What the packets of the source tell is used to decode only what the pictures need. Where that fails, the spans that
     are left are taken from a pass over all frames: the pictures are the same.
     """
-    done = 0
-    for found in _picked(file, spans, settings):
+    shapes, done = settings.each_shape(), 0
+    made = [(span, shape_of(span, shapes)) for span in spans]
+    for found in _picked(file, made):
         yield found
         done += 1
     if done < len(spans):
-        yield from _in_order(file, spans[done:], settings)
+        yield from _in_order(file, made[done:])
 
 
 def _picked(
-    file: Path, spans: Sequence[dict[str, Any]], settings: DataSettings
+    file: Path, spans: Sequence[tuple[dict[str, Any], DataSettings]]
 ) -> Iterator[tuple[dict[str, Any], NDArray[np.uint8]]]:
     """The spans up to the first whose frames are not all there, at the times that the packets tell."""
     with (opened := open_source(file)).container:
         packets = read_packets(opened)
         wanted: list[NDArray[np.int64]] = []
-        for span in spans if packets.whole else ():
-            times = _wanted(packets, span, opened.time_base, settings)
+        for span, made in spans if packets.whole else ():
+            times = _wanted(packets, span, opened.time_base, made)
             if times is None:
                 break
             wanted.append(times)
@@ -83,8 +85,8 @@ def _picked(
     opened = open_source(file)
     with opened.container:
         frames = opened.frames(packets.picks(np.concatenate(wanted)))
-        for span, pts in zip(spans, wanted, strict=False):
-            shown = _shown_at(frames, set(pts.tolist()), span, opened, settings)
+        for (span, made), pts in zip(spans, wanted, strict=False):
+            shown = _shown_at(frames, set(pts.tolist()), span, opened, made)
             if len(shown) < len(set(pts.tolist())):
                 return
             yield span, np.stack([shown[time] for time in pts.tolist()])
@@ -119,17 +121,17 @@ def _shown_at(
 
 
 def _in_order(
-    file: Path, spans: Sequence[dict[str, Any]], settings: DataSettings
+    file: Path, spans: Sequence[tuple[dict[str, Any], DataSettings]]
 ) -> Iterator[tuple[dict[str, Any], NDArray[np.uint8]]]:
     """The spans that have frames, from a pass over all frames."""
     opened = open_source(file)
     with opened.container:
         frames = opened.frames()
-        for span in spans:
+        for span, made in spans:
             # Only frames that a clip takes are converted: of 24 a second, 8.
             taken = [
-                _fitted(frame, span, opened, settings)
-                for frame in _on_show(_within(frames, span, opened.time_base), sample_times(settings))
+                _fitted(frame, span, opened, made)
+                for frame in _on_show(_within(frames, span, opened.time_base), sample_times(made))
             ]
             if taken:
                 yield span, np.stack(taken)
@@ -162,16 +164,16 @@ def _on_show(frames: Iterator[tuple[float, VideoFrame]], wanted_s: NDArray[np.fl
         yield from [shown] * len(waiting)
 
 
-def _row(span: dict[str, Any], shown: NDArray[np.uint8], settings: DataSettings) -> dict[str, Any]:
-    media = encode(shown, settings.frame_rate)
+def _row(span: dict[str, Any], shown: NDArray[np.uint8], frame_rate: str) -> dict[str, Any]:
+    media = encode(shown, frame_rate)
     return {
         "clip_id": span["clip_id"],
         "source_id": span["source_id"],
         "split": span["split"],
-        "frames": settings.frames,
-        "height": settings.height,
-        "width": settings.width,
-        "frame_rate": settings.frame_rate,
+        "frames": shown.shape[0],
+        "height": shown.shape[1],
+        "width": shown.shape[2],
+        "frame_rate": frame_rate,
         "media": media,
         "media_sha256": hashlib.sha256(media).hexdigest(),
     }

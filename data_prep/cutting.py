@@ -5,6 +5,7 @@ takes over the rows of the old one whose media would come out the same, and both
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -24,7 +25,7 @@ from data_prep.tables import Part, Tables
 from data_prep.units import FAILURES, Unit, Workshop, write
 from vidgen_core import digests
 
-__all__ = ["cut_all", "older", "reusable", "with_media_keys"]
+__all__ = ["cut_all", "of_each_shape", "older", "reusable", "shapes_of_clips", "with_media_keys"]
 
 _WORKED_ON = ["source_id", "start_pts", "stop_pts", "clip_id", "crop_x", "crop_y", "crop_w", "crop_h", "split",
               "media_key"]  # fmt: skip
@@ -121,6 +122,19 @@ def _taken_over(unit: Unit, *, tables: Tables) -> Iterator[dict[str, Any]]:
 
 def _named(row: dict[str, Any], spans: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return row | {name: spans[row["clip_id"]][name] for name in ("clip_id", "split", "media_key")}
+
+
+def shapes_of_clips(tables: Tables) -> Counter[tuple[int, int, int]]:
+    """How many clips have each shape (frames, height, width)."""
+    rows = tables.read("clips", ["frames", "height", "width"])
+    return Counter(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+
+
+def of_each_shape(tables: Tables, settings: DataSettings) -> str:
+    """The same in words, for every shape that is wanted, the main one first."""
+    counts = shapes_of_clips(tables)
+    wanted = [(one.frames, one.height, one.width) for one in settings.each_shape()]
+    return ", ".join(f"{counts[shape]} of {'x'.join(map(str, shape))}" for shape in wanted)
 
 
 def older(tables: Tables, name: str, units: set[str]) -> dict[str, tuple[str, ...]]:

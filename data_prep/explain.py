@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from data_prep.audio import AUDIO
 from data_prep.lineage import Named
+from data_prep.placing import shape_of
 from data_prep.prepare import candidates
 from data_prep.select import RULES, Reason, Select, decide
 from data_prep.settings import DataSettings
@@ -44,7 +45,7 @@ class ClipStory(Frozen):
     Args:
         clip_id: Its id.
         source: Its source's row.
-        span: Where it is: shot, start and stop in seconds and ticks, crop.
+        span: Where it is: shot, start and stop in seconds and ticks, crop; and the shape it is cut in.
         checks: Every rule.
         dropped_by: The first rule that it fails; None when it passes all.
         reject: Its row of `rejects`, which is what the last run made of it.
@@ -99,11 +100,12 @@ def explain_clip(tables: Tables, clip_id: str, settings: DataSettings) -> ClipSt
             for row in _rows(tables, name, "clip_id", clip_id)]  # fmt: skip
     beside = [(span["caption"], span["caption_origin"])] if span["caption"] else []
     sources = _rows(tables, "sources", "source_id", span["source_id"])
+    made = shape_of(span, settings.each_shape())
     where = ("shot", "start_s", "stop_s", "start_pts", "stop_pts", "time_base", "crop_x", "crop_y", "crop_w", "crop_h")
     return ClipStory(
         clip_id=clip_id,
         source=sources[0] if sources else {"source_id": span["source_id"], "uri": span["uri"]},
-        span={name: span[name] for name in where},
+        span={name: span[name] for name in where} | {"shape": f"{made.frames}x{made.height}x{made.width}"},
         checks=tuple(_checks(span, select)),
         dropped_by=decide(span, select),
         reject=rejects[0] if rejects else {},

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.analyze import clip_starts
 from data_prep.decode import Opened, Undecodable, open_source
 from data_prep.packets import Packets, read_packets
+from data_prep.placing import Lit, clip_places
 from data_prep.quick_shots import quick_shots
 from data_prep.run import Failure, Runner
 from data_prep.settings import DataSettings
@@ -97,15 +97,20 @@ def index_file(file: Path, settings: DataSettings | None = None) -> Indexed:
             frames=len(times_s),
             keyframes=int((packets.keys & packets.shown).sum()),
         )
-    return told if settings is None else _looked(file, told, times_s, settings)
+        turned = opened.rotation % 180 != 0
+        wide, high = (told.height, told.width) if turned else (told.width, told.height)
+        # The look does not see bars.
+        lit = Lit(wide * opened.upright_sar, Fraction(high))
+    return told if settings is None else _looked(file, told, (times_s, lit), settings)
 
 
-def _looked(file: Path, told: Indexed, times_s: NDArray[np.float64], settings: DataSettings) -> Indexed:
+def _looked(file: Path, told: Indexed, shown: tuple[NDArray[np.float64], Lit], settings: DataSettings) -> Indexed:
+    (times_s, lit), shapes = shown, settings.each_shape()
     shots = quick_shots(file, settings.shots).spans
     # The decoder may show frames more or less than the packets tell.
     last = len(times_s) - 1
     clips = sum(
-        len(clip_starts(times_s, first, min(stop, last + 1), settings)) for first, stop in shots if first < last
+        len(clip_places(times_s, first, min(stop, last + 1), lit, shapes)) for first, stop in shots if first < last
     )
     return told.model_copy(update={"shots": len(shots), "clips": clips})
 

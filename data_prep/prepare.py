@@ -22,7 +22,7 @@ from data_prep.audio import AUDIO, keep_audio
 from data_prep.bounds import bounded_memory, costs_itself
 from data_prep.captioning import GENERATED, Captioned, caption_spans, try_out
 from data_prep.captions import read_sidecar
-from data_prep.cutting import cut_all, with_media_keys
+from data_prep.cutting import cut_all, of_each_shape, with_media_keys
 from data_prep.decode import Undecodable
 from data_prep.duplicates import fingerprint
 from data_prep.duplicates.matches import Pair
@@ -32,6 +32,7 @@ from data_prep.duplicates.semantic import EMBEDDINGS
 from data_prep.fetching import find
 from data_prep.matching import deferred, matched, rounds, without_rules
 from data_prep.needs import needs
+from data_prep.placing import TELLING, lengths
 from data_prep.run import Runner
 from data_prep.score_settings import ScoreSettings
 from data_prep.scoring import (
@@ -79,6 +80,7 @@ _SPOKEN_OF = [*_TRIED, "split", "shot"]
 CARRIED = list(dict.fromkeys([*_TRIED, "shot", *_COMPARED, "time_base"]))
 """What a span has with it on its way to a clip; of its scores it has those that rules ask for."""
 _ROWS_AT_ONCE = 1 << 14
+_SHAPING = {"frames", "height", "width", "shapes", "frame_rate", "shots"}  # the settings that spans hang on
 Captioning = Callable[[Sequence[dict[str, Any]], Mapping[str, Source], Workshop, CaptionerSettings], Captioned]
 Scoring = Callable[[pa.Table, Mapping[str, Source], Workshop, ScoreSettings, Round], None]
 
@@ -176,7 +178,7 @@ def prepare(
     reasons = Counter(rejects["reason"].to_pylist())
     decoded = _decoded_per_source_frame(shop)
     return Prepared(
-        funnel=_funnel(tables, files, rejects, brought, _notes(decoded, settings)),
+        funnel=_funnel(tables, files, rejects, brought, _notes(decoded, tables, settings)),
         reasons=dict(reasons.most_common()),
         decoded_per_source_frame=decoded,
         release=tables.release([*DATA_TABLES, *(name for name in _OPTIONAL if len(tables.read(name, ["clip_id"])))]),
@@ -248,11 +250,11 @@ def candidates(
     the scores that rules ask for, and maybe more: a million spans are read in half the time.
     """
     if columns is not None:
-        wanted = {*columns, *asked(settings.select), "clip_id", "source_id", "caption", "distinct_frames"}
+        wanted = {*columns, *asked(settings.select), "clip_id", "source_id", "caption", "distinct_frames", *TELLING}
         columns = [name for name in SCHEMAS["spans"].names if name in wanted]
     told = pa.concat_tables([tables.read(SCORES), tables.read(CAPTION_SCORES)])
     scored = with_scores(tables.read("spans", columns), told)
-    spans = measured(scored, tables.read("sources", SOURCE_COLUMNS), frames=settings.frames)
+    spans = measured(scored, tables.read("sources", SOURCE_COLUMNS), frames=lengths(scored, settings))
     changed = {"need_caption": settings.select.need_caption and not settings.captioner.named}
     select = settings.select.model_copy(update=changed)
     return spans, resolve(spans, without_rules(select, deferred(settings)) if wait else select)
@@ -289,12 +291,13 @@ def _funnel(
     )
 
 
-def _notes(decoded: Mapping[str, float], settings: DataSettings) -> dict[str, str]:
+def _notes(decoded: Mapping[str, float], tables: Tables, settings: DataSettings) -> dict[str, str]:
     """What else is to be said about a row of the funnel."""
     passes = ", ".join(f"{share:.2f} to {name}" for name, share in decoded.items())
     idle = ", ".join(without_weights(settings.scores))
     notes = {"sources committed": f"frames decoded a source frame: {passes}" if passes else "",
-             "spans": f"null scores: {idle}; give data.scores.NAME.weights=FILE" if idle else ""}  # fmt: skip
+             "spans": f"null scores: {idle}; give data.scores.NAME.weights=FILE" if idle else "",
+             "clips": of_each_shape(tables, settings) if settings.shapes else ""}  # fmt: skip
     return {name: note for name, note in notes.items() if note}
 
 
@@ -308,7 +311,7 @@ def analysis_units(sources: Sequence[Source], settings: DataSettings, tries: Map
     """The analysis of each source, under the key of all that it depends on."""
     stages = discovery.names("data_prep.stages")
     versions = {name: discovery.load("data_prep.stages", name).VERSION for name in stages}
-    relevant = settings.model_dump(mode="json", include={"frames", "height", "width", "frame_rate", "shots"})
+    relevant = settings.model_dump(mode="json", include=_SHAPING)
     relevant["shots"].pop("weights")  # what they hold counts, not where they lie
     common = {
         "settings": relevant,

@@ -182,12 +182,13 @@ class Verdicts:
     threshold: pa.Array
 
 
-def measured(spans: pa.Table, sources: pa.Table, *, frames: int) -> pa.Table:
-    """Spans with the scores that follow from other columns. `frames` is the length of a clip.
+def measured(spans: pa.Table, sources: pa.Table, *, frames: int | NDArray[np.int64]) -> pa.Table:
+    """Spans with the scores that follow from other columns. `frames` is the length of a clip, or of each span's [N].
 
     Adds `distinct_share`, and of their source `source_s`, `source_fps`, `bits_per_pixel` and `aspect`.
     """
-    distinct = pc.divide(pc.cast(spans["distinct_frames"], pa.float64()), float(frames))
+    length = float(frames) if isinstance(frames, int) else pa.array(frames, pa.float64())
+    distinct = pc.divide(pc.cast(spans["distinct_frames"], pa.float64()), length)
     spans = spans.append_column("distinct_share", distinct)
     facts = pa.Table.from_pylist([_facts(row) for row in sources.to_pylist()], _FACTS)
     place = pc.index_in(spans["source_id"], value_set=facts["source_id"].combine_chunks())

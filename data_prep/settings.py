@@ -1,6 +1,6 @@
 """What `prepare` is told: the clips wanted and the thresholds."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -12,14 +12,28 @@ from data_prep.shots import ShotSettings
 from vidgen_core.clip import parse_rate
 from vidgen_core.frozen import Frozen
 
-__all__ = ["CaptionerSettings", "DataSettings", "ServerSettings", "ShotSettings"]
+__all__ = ["CaptionerSettings", "ClipShape", "DataSettings", "ServerSettings", "ShotSettings"]
+
+
+class ClipShape(Frozen):
+    """The size of a clip.
+
+    Args:
+        frames, height, width: Its pictures, and their size in px.
+
+    """
+
+    frames: int = Field(ge=1)
+    height: int = Field(ge=8)
+    width: int = Field(ge=8)
 
 
 class DataSettings(Frozen):
     """The clips that a recipe wants.
 
     Args:
-        frames, height, width: Shape of a clip.
+        frames, height, width: Shape of a clip; with `shapes` the main one, in which videos are drawn and measured.
+        shapes: Further shapes. A shot is cut in those of the nearest aspect, as long as it holds.
         frame_rate: Frames a second of a clip, as a fraction.
         held_out_share: Share of sources kept from training; all that show the same footage are on one side.
         select: The rules that keep or drop.
@@ -37,6 +51,7 @@ class DataSettings(Frozen):
     frames: int = Field(9, ge=1)
     height: int = Field(32, ge=8)
     width: int = Field(32, ge=8)
+    shapes: tuple[ClipShape, ...] = Field((), exclude_if=lambda shapes: not shapes)
     frame_rate: str = "8"
     held_out_share: float = Field(0.1, ge=0, lt=1)
     select: Select = Select()
@@ -52,3 +67,15 @@ class DataSettings(Frozen):
     @classmethod
     def _is_a_rate(cls, value: str) -> str:
         return str(parse_rate(value))
+
+    @field_validator("shapes")
+    @classmethod
+    def _in_one_order(cls, shapes: tuple[ClipShape, ...]) -> tuple[ClipShape, ...]:
+        """Their order says nothing, so it makes no other data."""
+        return tuple(sorted(set(shapes), key=lambda shape: (shape.frames, shape.height, shape.width)))
+
+    def each_shape(self) -> tuple[Self, ...]:
+        """These settings once for every shape, the main one first, as if it were the only one."""
+        main = ClipShape(frames=self.frames, height=self.height, width=self.width)
+        every = (main, *(shape for shape in self.shapes if shape != main))
+        return tuple(self.model_copy(update={**shape.model_dump(), "shapes": ()}) for shape in every)

@@ -1,5 +1,6 @@
 """Black bars: the picture without the rows and columns at its border that stay black through the span."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from data_prep.view import Picture, SpanView
 
-__all__ = ["EVERY_S", "VERSION", "WRITES", "Lit", "measure", "score"]
+__all__ = ["EVERY_S", "VERSION", "WRITES", "Lit", "crop", "measure", "score"]
 
 VERSION = 2
 WRITES = ("crop_x", "crop_y", "crop_w", "crop_h", "keep_area")
@@ -41,17 +42,20 @@ def measure(picture: Picture) -> Lit:
 
 def score(view: SpanView) -> dict[str, float | None]:
     """The crop in upright source pixels, and the share of the picture that it keeps; a black picture is not cropped."""
-    height, width = view.height, view.width
-    whole: dict[str, float | None] = {"crop_x": 0, "crop_y": 0, "crop_w": width, "crop_h": height, "keep_area": 1.0}
-    lit: tuple[Lit, ...] = view.measures.get("black_bars", ())
+    left, top, width, height = crop(view.measures.get("black_bars", ()), view.height, view.width)
+    kept = width * height / (view.height * view.width)
+    return {"crop_x": left, "crop_y": top, "crop_w": width, "crop_h": height, "keep_area": kept}
+
+
+def crop(lit: Sequence[Lit], height: int, width: int) -> tuple[int, int, int, int]:
+    """What is ever lit of pictures of this size, (x, y, width, height); all of them where nothing is."""
     if not lit:
-        return whole
+        return 0, 0, width, height
     top, bottom = _bounds(np.any([one.rows for one in lit], axis=0))
     left, right = _bounds(np.any([one.columns for one in lit], axis=0))
     if bottom <= top or right <= left:
-        return whole
-    kept = (right - left) * (bottom - top) / (height * width)
-    return whole | {"crop_x": left, "crop_y": top, "crop_w": right - left, "crop_h": bottom - top, "keep_area": kept}
+        return 0, 0, width, height
+    return left, top, right - left, bottom - top
 
 
 def _bounds(lit: NDArray[np.bool_]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from flows.commands.launch import spec_of
 from flows.comparison import Comparison, Entry
 from flows.recipes.recipe import FamilyChoice
+from flows.several_shapes import check_shapes
 from flows.show import duration
 from flows.stage import write_value
 from flows.stopping import stop
@@ -76,6 +77,8 @@ def comparison_of(  # noqa: PLR0913 - the options of a command
         raise VidgenError("A change is one of all families", got=own, move="Name sizes: --families flow_matching:tiny")
     chosen = choose(families)
     spec = spec_of("prepare", recipe, videos, home_dir, changes, ray=ray, jobs="")
+    for family in chosen:
+        check_shapes(spec.recipe.model_copy(update={"family": family}))
     return Comparison(
         recipe=spec.recipe, families=chosen, minutes=_MINUTES if minutes is None and token_steps is None else minutes,
         token_steps=token_steps, videos=str(spec.videos), home_dir=spec.home_dir, ray=ray,

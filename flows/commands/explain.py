@@ -42,6 +42,7 @@ def _clip(story: ClipStory) -> list[str]:
         ("source", f"{source['uri']} ({source['source_id']})"),
         ("span", f"shot {span['shot']}, {span['start_s']:.3f} to {span['stop_s']:.3f} s, "
                  f"ticks {span['start_pts']} to {span['stop_pts']} of {span['time_base']} s, crop {crop}"),
+        ("shape", span["shape"]),
         ("split", story.split),
         ("verdict", verdict),
     ]  # fmt: skip

@@ -11,6 +11,7 @@ from data_prep.storage import place_of
 from flows.cluster import check_address
 from flows.home import Home
 from flows.recipes.recipe import load
+from flows.several_shapes import check_shapes
 from flows.show import table
 from flows.spec import Spec
 from flows.stopping import stop
@@ -26,10 +27,13 @@ def spec_of(  # noqa: PLR0913 - the options of a command
     """The first stage to run; `stage` is "" for all of them.
 
     Raises:
-        VidgenError: The recipe, the videos, the home, where its tables lie, or the cluster's address cannot be.
+        VidgenError: The recipe, the videos, the home, where its tables lie, or the cluster's address cannot be; or
+            what comes after `prepare` does not take the shapes of its clips.
 
     """
     chosen = load(recipe, changes)
+    if stage != "prepare":
+        check_shapes(chosen)
     if ray:
         check_address(ray)
     check_videos(videos)

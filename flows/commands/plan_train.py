@@ -19,6 +19,7 @@ _STATED = (
     "A time is the operations of a step over the assumed share of the peak, or that of starting them one by one where "
     "this is longer; checkpoints, held-out passes and loading are not in it."
 )
+_MAIN_ONLY = "It is for clips of the main shape; others take as much more or less as they have tokens."
 
 
 def plan_train(recipe: Recipe, on: list[str], *, as_json: bool) -> str:
@@ -36,7 +37,8 @@ def plan_train(recipe: Recipe, on: list[str], *, as_json: bool) -> str:
     made = _forecasts(recipe, on)
     if as_json:
         return json.dumps({name: one.model_dump(mode="json") for name, one in made.items()}, indent=1)
-    return "\n\n".join([*(_told(name, one) for name, one in made.items()), _STATED])
+    stated = [_STATED, _MAIN_ONLY] if recipe.data.shapes else [_STATED]
+    return "\n\n".join([*(_told(name, one) for name, one in made.items()), *stated])
 
 
 def _forecasts(recipe: Recipe, on: list[str]) -> dict[str, Forecast]:

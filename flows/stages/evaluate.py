@@ -39,7 +39,7 @@ Clips = NDArray[np.uint8]
 def run(spec: Spec, progress: ProgressFile) -> StageResult:
     """Measure against the held-out clips; where there are too few, against those learned from, and say so."""
     trained, release = spec.result("train").facts, spec.result("latents").facts["release"]
-    material = _material(spec)
+    material, others = _material(spec)
     progress(0, None)
     generator = Generator.load(Path(trained["model_dir"]))
     encoders = _encoders(spec)
@@ -68,7 +68,7 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
         "parameters": sum(weight.numel() for weight in generator.family.parameters()),
         "measured_by": measured_by(),
     }
-    return StageResult(stage="evaluate", rows=tuple(_rows(result)), facts=facts)
+    return StageResult(stage="evaluate", rows=(*others, *_rows(result)), facts=facts)
 
 
 def _encoders(spec: Spec) -> dict[str, VideoEncoder]:
@@ -97,16 +97,22 @@ def _matchers(encoders: Mapping[str, VideoEncoder], text: TextEncoder) -> list[L
     return found
 
 
-def _material(spec: Spec) -> Material:
-    """Real clips, as many as the settings ask for."""
+def _material(spec: Spec) -> tuple[Material, tuple[Row, ...]]:
+    """Real clips, as many as the settings ask for; and a row about those that cannot be compared."""
     settings, tables = spec.recipe.evaluation, spec.home.tables()
     rows = tables.read("clips", ["clip_id", "source_id", "split", "frames", "height", "width"]).to_pylist()
     data = spec.recipe.data
+    shape = data.frames, data.height, data.width
     # The generator makes clips of this shape only, and a set metric compares clips of one.
-    alike = [
-        row for row in rows if (row["frames"], row["height"], row["width"]) == (data.frames, data.height, data.width)
-    ]
-    clips = _sources_in_turn(alike or rows)
+    alike = [row for row in rows if (row["frames"], row["height"], row["width"]) == shape]
+    name = "x".join(map(str, shape))
+    if not alike:
+        raise VidgenError(
+            "No clip is of the main shape, in which videos are drawn and measured", got=f"{len(rows)} clips",
+            allowed=name, move="Make the shape of most clips the main one: data.frames, data.height and data.width",
+        )  # fmt: skip
+    note = f"measured on clips of {name}; {len(rows) - len(alike)} clips of other shapes are not in it"
+    clips = _sources_in_turn(alike)
     said = {row["clip_id"]: row["caption"] for row in tables.read("captions").to_pylist() if row["rank"] == 0}
     held = [row["clip_id"] for row in clips if row["split"] == "held_out"]
     others = [row["clip_id"] for row in clips if row["split"] != "held_out"]
@@ -114,13 +120,14 @@ def _material(spec: Spec) -> Material:
     held = (held or others)[: max(settings.samples, _LEAST_HELD)]
     real = _decoded(tables, held)
     learned = others[: settings.trained_clips] if kept_apart else []
-    return Material(
+    material = Material(
         held_out=real,
         captions=[said.get(clip_id) or "a video" for clip_id in held],
         trained=_decoded(tables, learned) if learned else real[:0],
         frame_rate=spec.recipe.data.frame_rate,
         kept_apart=kept_apart,
     )
+    return material, (Row(name="main shape", count=len(alike), note=note),) if len(rows) > len(alike) else ()
 
 
 def _decoded(tables: Tables, clip_ids: list[str]) -> Clips:

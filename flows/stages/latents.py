@@ -47,7 +47,8 @@ def _codec(spec: Spec, tables: Tables) -> tuple[Path, str]:
     recipe = spec.recipe
     config = recipe.codec.config()
     codec = discovery.load("vidgen_core.codecs", recipe.codec.name).Config.model_validate(config).build()
-    codec.latent_shape(recipe.data.frames, recipe.data.height, recipe.data.width)
+    for made in recipe.data.each_shape():
+        codec.latent_shape(made.frames, made.height, made.width)
     identity = [recipe.codec.name, config]
     if not codec.trainable:
         # By its weights and not by where they were: what a path holds may change.

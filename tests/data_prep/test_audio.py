@@ -89,7 +89,7 @@ def test_a_click_comes_back_at_its_sample(case, tmp_path):
     suffix, options, sound_from_s, tolerance = CASES[case]
     file = film(tmp_path / f"film.{suffix}", sound_from_s=sound_from_s, **options)
     span = a_span(file, 12)  # at about half a second
-    ((_, sound),) = sounds(file, [span], Fraction(2))
+    ((_, sound),) = sounds(file, [(span, Fraction(2))])
     assert sound.rate == RATE
     assert sound.samples.shape == (1, 2 * RATE)
     wanted = [round((at_s - span["start_s"]) * RATE) + 32 for at_s in CLICKS_S if at_s < span["start_s"] + 2]
@@ -103,7 +103,7 @@ def test_lossless_sound_is_the_very_samples(tmp_path):
     with av.open(str(file)) as container:
         whole = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
     for first in rng.integers(0, 60, 4):
-        ((_, sound),) = sounds(file, [a_span(file, int(first))], Fraction(9, 8))
+        ((_, sound),) = sounds(file, [(a_span(file, int(first)), Fraction(9, 8))])
         at = int(first) * RATE // 24
         assert np.array_equal(sound.samples, whole[:, at : at + RATE * 9 // 8])
 
@@ -121,10 +121,10 @@ def test_flac_gives_back_what_it_was_given_and_the_same_bytes(channels):
 def test_where_sound_ends_early_there_is_silence_and_where_there_is_none_null(tmp_path):
     file = film(tmp_path / "film.mov", sound_from_s=1.0, acodec="pcm_s16le")
     early, late = a_span(file, 0), a_span(file, 30)
-    (_, none), (_, some) = sounds(file, [early, late], Fraction(1))
+    (_, none), (_, some) = sounds(file, [(early, Fraction(1)), (late, Fraction(1))])
     assert none is None
     assert some.samples.any()
-    ((_, mixed),) = sounds(file, [a_span(file, 12)], Fraction(2))
+    ((_, mixed),) = sounds(file, [(a_span(file, 12), Fraction(2))])
     assert not mixed.samples[:, : RATE // 2 - 64].any()
 
 
@@ -162,6 +162,16 @@ def test_asking_for_sound_encodes_no_picture_and_no_more_gives_the_release_witho
     assert prepare(videos, tables, without, InProcess()).release.digest == before.release.digest
 
 
+def test_the_sound_of_a_clip_is_as_long_as_its_own_shape(videos, tmp_path):
+    tables = Tables(tmp_path / "tables")
+    several = DataSettings(select=ALL, audio="keep", shapes=({"frames": 17, "height": 32, "width": 32},))
+    prepare(videos, tables, several, InProcess())
+    frames = {row["clip_id"]: row["frames"] for row in tables.read("clips").to_pylist()}
+    heard = {row["clip_id"]: row["samples"] for row in tables.read(AUDIO).to_pylist() if row["audio"] is not None}
+    assert sorted(heard.values()) == [RATE * 9 // 8, RATE * 17 // 8]
+    assert all(samples == RATE * frames[clip] // 8 for clip, samples in heard.items())
+
+
 def test_another_choice_keeps_the_sound_that_is_there(videos, tmp_path, monkeypatch):
     tables = Tables(tmp_path / "tables")
     prepare(videos, tables, SETTINGS, InProcess())
@@ -169,7 +179,7 @@ def test_another_choice_keeps_the_sound_that_is_there(videos, tmp_path, monkeypa
     middle = sorted(row["motion"] for row in sizes)[len(sizes) // 2]
     fewer = SETTINGS.model_copy(update={"select": ALL.model_copy(update={"min_motion": middle})})
     cut = []
-    monkeypatch.setattr("data_prep.audio.sounds", lambda file, spans, length: cut.extend(spans) or ())
+    monkeypatch.setattr("data_prep.audio.sounds", lambda file, spans: cut.extend(spans) or ())
     prepare(videos, tables, fewer, InProcess())
     assert cut == []
     monkeypatch.undo()

@@ -21,9 +21,10 @@ import numpy as np
 import pytest
 
 from data_prep import clips
-from data_prep.analyze import analyze, sample_times
+from data_prep.analyze import analyze
 from data_prep.clips import cut, pictures
 from data_prep.decode import open_source, take_decoded
+from data_prep.placing import sample_times
 from data_prep.settings import DataSettings, ShotSettings
 from data_prep.sources import Source
 
@@ -182,7 +183,7 @@ def test_a_clip_holds_the_frames_on_show_at_its_times(file):
 
 def test_pictures_are_the_same_when_only_what_they_need_is_decoded(file):
     spans, settings = spans_of(Source("s" * 32, file.name, file), file), upright_settings(file)
-    right = {span["clip_id"]: shown for span, shown in clips._in_order(file, spans, settings)}
+    right = {span["clip_id"]: shown for span, shown in clips._in_order(file, [(span, settings) for span in spans])}
     for some in (spans, spans[-1:], spans[1::2]):
         found = [(span["clip_id"], shown) for span, shown in pictures(file, some, settings)]
         assert [clip for clip, _ in found] == [span["clip_id"] for span in some]
@@ -195,9 +196,9 @@ def test_the_last_clip_costs_less_than_the_file(name, tmp_path):
     FILES[name](file)
     spans = spans_of(Source("s" * 32, name, file), file)
     frames = take_decoded()
-    assert len(list(clips._picked(file, spans, SETTINGS))) == len(spans)
+    assert len(list(clips._picked(file, [(span, SETTINGS) for span in spans]))) == len(spans)
     assert take_decoded() < frames
-    assert len(list(clips._picked(file, spans[-1:], SETTINGS))) == 1
+    assert len(list(clips._picked(file, [(spans[-1], SETTINGS)]))) == 1
     assert take_decoded() < 0.75 * frames
 
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from data_prep import captioning, cutting
+from data_prep import clips as clips_module
 from data_prep import prepare as prepare_module
 from data_prep import units as units_module
 from data_prep.captioning import GENERATED
@@ -21,8 +22,7 @@ from data_prep.stages import black_bars
 from data_prep.tables import SCHEMAS, Tables
 from data_prep.verify import verify_latents
 from tests.data_prep.runners import InProcess
-from vidgen_core import clip as clips_module
-from vidgen_core import weights
+from vidgen_core import clip, weights
 from vidgen_core.errors import VidgenError
 
 SETTINGS = DataSettings(select=Select(min_motion=None))
@@ -191,7 +191,7 @@ def cropped_otherwise(monkeypatch):
 
 def encoded_otherwise(monkeypatch):
     monkeypatch.setattr(cutting, "ENCODING_VERSION", 99)
-    monkeypatch.setitem(clips_module._X264, "crf", "40")
+    monkeypatch.setitem(clip._X264, "crf", "40")
 
 
 @pytest.mark.parametrize("changed", [cropped_otherwise, encoded_otherwise])

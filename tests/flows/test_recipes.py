@@ -8,6 +8,7 @@ import pytest
 
 from flows.home import Home
 from flows.recipes.recipe import load, names
+from flows.several_shapes import check_shapes
 from flows.teacher import with_teacher
 from vidgen_core.choices import FamilyChoice
 from vidgen_core.errors import VidgenError
@@ -43,6 +44,22 @@ def test_a_family_in_a_family_is_named_like_any_other():
     assert config["teacher"]["name"] == "diffusion"
     assert config["teacher"]["options"]["zero_terminal"] is True
     assert config["steps"] == 2
+
+
+SHAPES = 'data.shapes=[{"frames":%d,"height":32,"width":%d}]'
+
+
+@pytest.mark.parametrize(
+    ("shape", "family", "complaint"),
+    [((9, 56), "diffusion:tiny", "diffusion learns clips of one shape.*flow_matching"),
+     ((8, 56), "flow_matching:tiny", "cannot code clips of 8 frames at 56x32.*Set data.frames to 7"),
+     ((9, 36), "flow_matching:tiny", "patches do not fill a sample")],
+)  # fmt: skip
+def test_shapes_that_something_later_does_not_take_are_refused_at_once(shape, family, complaint):
+    with pytest.raises(VidgenError, match=complaint):
+        check_shapes(load("shapes.tiny", [f"family={family}", SHAPES % shape]))
+    check_shapes(load("shapes.tiny", [f"family={family}"]))
+    check_shapes(load("shapes.tiny", [SHAPES % (17, 56)]))
 
 
 def test_a_teacher_is_found_and_checked_before_anything_is_started(tmp_path):

@@ -21,6 +21,6 @@ def strided_shape(codec: Codec, frames: int, height: int, width: int) -> tuple[i
                 f"This codec cannot code clips of {frames} frames at {width}x{height}",
                 got={"frames": frames, "height": height, "width": width}[what],
                 allowed=f"{what} of {fits}",
-                move=f"Set data.{what} to {max(1, size // rest) * rest + (what == 'frames')}",
+                move=f"Set data.{what} to {max(1, size // rest) * rest + (what == 'frames')}, or that of data.shapes",
             )
     return codec.channels, 1 + (frames - 1) // time, height // space, width // space

@@ -15,8 +15,9 @@ from vidgen_core import weights
 from vidgen_core.chance import Chance
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
-from vidgen_core.interfaces import Codec, Learner, Space
+from vidgen_core.interfaces import Codec, Learner
 from vidgen_core.training import loop
+from vidgen_core.training.buckets import bucket_name
 from vidgen_core.training.checkpoints import Checkpoints
 from vidgen_core.training.disk import disk_errors
 from vidgen_core.training.held_out import held_out
@@ -203,21 +204,29 @@ def _open(job: Job, split: str, learner: Learner) -> Samples:
     if not samples and split == job.data.train:
         raise VidgenError("There is no clip to learn from", move="Loosen data.select, or add videos")
     if job.space is not None and samples:
-        _check_space(job.space, samples, any_shape=learner.any_shape, all_there=split == job.data.train)
+        _check_space(job, samples, any_shape=learner.any_shape, all_there=split == job.data.train)
     return samples
 
 
-def _check_space(space: Space, samples: Samples, *, any_shape: bool, all_there: bool) -> None:
+def _check_space(job: Job, samples: Samples, *, any_shape: bool, all_there: bool) -> None:
     """Samples must be of the learner's shape; where it learns any, some of those that it trains on."""
+    space = job.space
+    assert space is not None
     other = [shape for shape in samples.buckets if shape != space.shape]
     lies = samples.text_dim == space.text_dim and all(shape[0] == space.channels for shape in samples.buckets)
+    if lies and not any_shape and len(samples.buckets) > 1:
+        raise VidgenError(
+            f"{job.name} learns clips of one shape, and these are of several",
+            got=", ".join(bucket_name(shape) for shape in samples.buckets),
+            allowed=bucket_name(space.shape),
+            move="Choose a family that learns several, such as flow_matching, or leave data.shapes empty",
+        )
     if not lies or (other and not any_shape) or (all_there and len(other) == len(samples.buckets)):
         raise VidgenError(
             "The samples do not lie in the space that the learner was built for",
             got=f"text width {samples.text_dim}, shapes {', '.join(map(str, samples.buckets))}",
             allowed=f"text width {space.text_dim}, (channels, frames, height, width) {space.shape}",
-            move="Build the family for the space of the latents and of the text encoder that were stored, "
-            "and for clips of several shapes choose one that learns them",
+            move="Build the family for the space of the latents and of the text encoder that were stored",
         )
 
 
