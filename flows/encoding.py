@@ -63,7 +63,7 @@ class EncoderRecipe(Frozen):
 
     encoder: EncoderChoice
     training: TrainSettings = TrainSettings(
-        steps=1000, batch=32, learning_rate=2e-3, warmup_steps=50, weight_decay=0.05, ema_decay=0.99,
+        steps=3000, batch=16, learning_rate=2e-3, warmup_steps=50, weight_decay=0.05, ema_decay=0.99,
         held_out_samples=_MOST_CLIPS, launcher="process",
     )  # fmt: skip
     text: TextChoice = TextChoice(name="hashed_words", size="tiny")

@@ -42,6 +42,15 @@ def test_each_encoder_goes_the_same_way(home, name):
     assert all(0 <= value <= 1 for value in made.figures.values())
 
 
+@pytest.mark.slow
+def test_a_small_i3d_names_shape_and_direction_of_95_of_100_held_out_clips(tmp_path):
+    make(tmp_path / "videos", count=480, seed=0)
+    home = Home.open(tmp_path / "home")
+    prepare(tmp_path / "videos", home.tables(), load("shapes.demo").data, InProcess())
+    changes = ["training.steps=2000", "training.batch=16", "training.learning_rate=3e-3"]
+    assert train_encoder(home, encoder_recipe("i3d:tiny", changes)).figures["accuracy"] >= 0.95
+
+
 def test_mistakes_get_a_sentence(home, tmp_path):
     with pytest.raises(VidgenError, match="encodes no video") as refusal:
         encoder_recipe("hashed_words:tiny", [])

@@ -62,8 +62,10 @@ class Classifier(VideoEncoder):
         return self.network(self.prepared(video))
 
     def players(self) -> Mapping[str, Player]:
-        """All of it together."""
-        return {"encoder": Player(dict(self.named_parameters()))}
+        """All of it together; Muon may take the matrices within a transformer's blocks."""
+        weights = dict(self.named_parameters())
+        hidden = frozenset(name for name, value in weights.items() if value.ndim == 2 and ".blocks." in name)
+        return {"encoder": Player(weights, hidden=hidden)}
 
     def losses(self, batch: Batch, chance: Chance) -> Iterator[tuple[str, Tensor]]:
         """Cross-entropy of a changed view of each clip."""

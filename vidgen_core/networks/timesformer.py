@@ -2,8 +2,12 @@
 
 Divided attention, as the authors train it: patches attend along time, then within their frame; the class token takes
 part in space alone. Before training, attention along time adds nothing and times are not told apart.
+
+Small networks that learn from few samples start otherwise, which is ours: with tokens that say where and when they are
+in sines (`places`), and with attention that is not nearly an average over all tokens (`sharpness`).
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -29,6 +33,8 @@ class Config(Frozen):
         patch_px: Side of a token.
         dim, depth, heads: Of the transformer.
         drop_path: Share of samples for which the last block is left out in training; it grows along the depth.
+        places: What positions and times are before training: "noise" and nothing, or "sines" of half the values' size.
+        sharpness: Factor of the first weights of queries and keys; logits of attention grow with its square.
 
     """
 
@@ -41,6 +47,8 @@ class Config(Frozen):
     depth: int = 12
     heads: int = 12
     drop_path: float = 0.1
+    places: Literal["noise", "sines"] = "noise"
+    sharpness: float = 1.0
 
     def build(self) -> "TimeSformer":
         """The untrained network.
@@ -62,11 +70,14 @@ class Config(Frozen):
 class Attention(nn.Module):
     """Multi-head self-attention with biases."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
-        self.heads = heads
+        dim = config.dim
+        self.heads = config.heads
         self.to_qkv = nn.Linear(dim, 3 * dim)
         self.to_out = nn.Linear(dim, dim)
+        with torch.no_grad():
+            self.to_qkv.weight[: 2 * dim] *= config.sharpness
 
     def forward(self, x: Float[Tensor, "rows tokens dim"]) -> Float[Tensor, "rows tokens dim"]:
         """Every token of a row attends to every token of it."""
@@ -88,10 +99,10 @@ class Block(nn.Module):
         self.scheme, self.frames, self.drop_path = config.attention, config.frames, drop_path
         if config.attention == "divided":
             self.time_norm = nn.LayerNorm(dim, eps=1e-6)
-            self.time_attention = Attention(dim, config.heads)
+            self.time_attention = Attention(config)
             self.time_to_out = zeroed(nn.Linear(dim, dim))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.attention = Attention(dim, config.heads)
+        self.attention = Attention(config)
         self.mlp_norm = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
@@ -151,6 +162,8 @@ class TimeSformer(nn.Module):
         self.class_token = nn.Parameter(torch.zeros(1, 1, config.dim))
         self.positions = nn.Parameter(torch.randn(1, 1 + places, config.dim) * 0.02)
         self.times = None if config.attention == "space" else nn.Parameter(torch.zeros(1, config.frames, 1, config.dim))
+        if config.places == "sines":
+            self._place()
         last = max(1, config.depth - 1)
         self.blocks = nn.ModuleList(Block(config, config.drop_path * place / last) for place in range(config.depth))
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
@@ -172,6 +185,19 @@ class TimeSformer(nn.Module):
             x = block(x)
         return self.norm(x)[:, 0]
 
+    @torch.no_grad()
+    def _place(self) -> None:
+        """Rows and columns in half of the values each; times in all of them, turned so as to be told from rows."""
+        config = self.config
+        side = config.side_px // config.patch_px
+        sines = _sines(side, config.dim // 2)
+        rows, columns = (one.expand(side, side, -1) for one in (sines[:, None], sines[None]))
+        self.positions[0, 1:] = torch.cat([rows, columns], dim=-1).flatten(0, 1)
+        if self.times is not None:
+            self.times[0, :, 0] = _sines(config.frames, config.dim) @ nn.init.orthogonal_(
+                torch.empty(config.dim, config.dim)
+            )
+
     def flops(self) -> Flops:
         """Of the logits of one clip."""
         config, patch = self.config, self.config.patch_px
@@ -180,3 +206,9 @@ class TimeSformer(nn.Module):
         embedding = Flops(ends=2.0 * config.frames * places * 3 * patch**2 * config.dim)
         blocks = sum((block.flops(places) for block in self.blocks if isinstance(block, Block)), Flops())
         return embedding + blocks + product(self.classify, 1)
+
+
+def _sines(places: int, dim: int) -> Float[Tensor, "places dim"]:
+    """Sines and cosines of places in [-1, 1] at frequencies from an eighth of a turn, doubled four times."""
+    angles = torch.linspace(-1, 1, places)[:, None] * (math.pi / 4 * 2.0 ** torch.linspace(0, 4, dim // 2))
+    return 0.5 * torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -66,8 +66,8 @@ def test_every_frame_that_is_looked_at_is_read_in_every_channel(name):
             values.add_(0.02 * torch.randn(values.shape))
     video = torch.randn(1, 3, 9, 32, 32, requires_grad=True)
     encoder.embed(video).square().sum().backward()
-    # ClipBERT looks at a few frames by design: here two clips of two frames, four apart.
-    read = [0, 4, 8] if name == "clipbert" else list(range(9))
+    # ClipBERT looks at a few frames by design, here two clips of two frames, four apart; the small TimeSformer at two.
+    read = {"clipbert": [0, 4, 8], "timesformer": [0, 8]}.get(name, list(range(9)))
     assert (video.grad[:, :, read].abs().amax((3, 4)) > 0).all()
 
 
@@ -133,6 +133,15 @@ def test_weights_that_are_no_i3d_are_refused_with_a_sentence(tmp_path):
             config.model_copy(update={"weights": str(tmp_path / file)}).build()
 
 
+def test_muon_may_take_the_matrices_within_blocks_and_nothing_at_the_ends():
+    named = built("timesformer").players()["encoder"].hidden
+    assert {name.removeprefix("network.blocks.0.") for name in named if ".blocks.0." in name} == {
+        "attention.to_qkv.weight", "attention.to_out.weight", "mlp.0.weight", "mlp.2.weight",
+    }  # fmt: skip
+    assert all(name.startswith("network.blocks.") for name in named)
+    assert not built("i3d").players()["encoder"].hidden
+
+
 @pytest.mark.parametrize("name", ["i3d", "timesformer"])
 def test_the_order_of_frames_matters_once_time_was_learned(name):
     encoder = built(name).eval()
@@ -151,7 +160,9 @@ def test_a_still_clip_has_no_order(name):
 
 
 def test_an_untrained_divided_timesformer_reads_frames_without_their_order_and_a_still_clip_as_space_alone():
-    divided = built("timesformer").eval()
+    config = built("timesformer").config
+    published = {"attention": "divided", "frames": 9, "patch_px": 8, "places": "noise", "sharpness": 1.0}
+    divided = config.model_copy(update={"network": config.network.model_copy(update=published)}).build().eval()
     with torch.no_grad():
         divided.network.class_token.normal_()
     video = torch.randn(2, 3, 9, 32, 32)

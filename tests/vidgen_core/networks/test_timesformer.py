@@ -68,6 +68,24 @@ def test_every_frame_is_read():
     assert (clip.grad.abs().amax((1, 3, 4)) > 0).all()
 
 
+def test_places_in_sines_tell_the_order_of_frames_from_the_start_and_near_places_from_far_ones():
+    torch.manual_seed(0)
+    network = Config(attention="joint", places="sines", **{**SMALL, "patch_px": 2}).build().eval()
+    assert not torch.allclose(network(video()), network(video().flip(2)), atol=1e-3)
+    rows = network.positions.detach()[0, 1:].unflatten(0, (8, 8))[:, 0]
+    apart = (rows - rows[:1]).norm(dim=-1)
+    assert (apart[1:4].diff() > 0).all()
+
+
+def test_sharpness_is_squared_in_the_logits_of_attention():
+    torch.manual_seed(0)
+    plain = Config(**SMALL).build().blocks[0].attention.to_qkv.weight.chunk(3)
+    torch.manual_seed(0)
+    sharp = Config(sharpness=2.0, **SMALL).build().blocks[0].attention.to_qkv.weight.chunk(3)
+    torch.testing.assert_close(sharp[0] @ sharp[1].T, 4 * plain[0] @ plain[1].T)
+    assert torch.equal(sharp[2], plain[2])
+
+
 def test_blocks_are_left_out_in_training_alone():
     network = built("divided")
     network.blocks[1].drop_path = 0.9
