@@ -43,7 +43,7 @@ def nightly(
         home: Where everything is kept.
         changes: Changes to the recipe, such as "data.frames=9".
         ray: HOST:PORT of the Ray cluster to work on.
-        jobs: Address of the Ray job server that is to run the stages.
+        jobs: Address of the Ray job server that is to run the stages, or kuberay://NAMESPACE/NAME.
 
     Returns:
         What came of it, in a sentence.

@@ -1,9 +1,11 @@
 """The Prefect task that launches a stage, and the artifacts that it leaves."""
 
+from collections.abc import Callable
+
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.launch import local, ray_jobs
+from flows.launch import kuberay, local, ray_jobs
 from flows.show import Show
 from flows.spec import Spec, StageResult
 
@@ -12,12 +14,18 @@ __all__ = ["run_stage"]
 
 @task(name="stage", task_run_name="{spec.stage}")
 def run_stage(spec: Spec) -> StageResult:
-    """Run a stage in a child process, or as a job of a Ray cluster, to its end."""
+    """Run a stage in a child process, as a job of a Ray cluster, or as a RayJob of Kubernetes, to its end."""
     with Show.stage(spec.stage) as show:
-        result = (ray_jobs if spec.jobs else local).run(spec, show)
+        result = _launcher(spec)(spec, show)
         show.done(result)
     key = f"{spec.recipe.model.lower().replace('_', '-').replace('.', '-')}-{spec.stage}"
     create_table_artifact([row.model_dump() for row in result.rows], key=key, description=f"Rows of {spec.stage}")
     if "page" in result.facts:
         create_markdown_artifact(f"The sample page: `{result.facts['page']}`", key=f"{key}-page")
     return result
+
+
+def _launcher(spec: Spec) -> Callable[[Spec, Show], StageResult]:
+    if not spec.jobs:
+        return local.run
+    return kuberay.run if spec.jobs.startswith(f"{kuberay.SCHEME}://") else ray_jobs.run
