@@ -104,8 +104,9 @@ def clip_id(source_id: str, start_pts: int, stop_pts: int, settings: DataSetting
 def _watch(opened: Opened, finder: ShotFinder, thumbs: Spool) -> _Pass:
     pts: list[int] = []
     measuring, fingerprinter = _Measuring(), Fingerprinter()
+    ticks_s, parts = opened.time_base.as_integer_ratio()
     for now, frame in opened.frames():
-        time_s = float((now - (opened.first_pts or 0)) * opened.time_base)
+        time_s = (now - (opened.first_pts or 0)) * ticks_s / parts
         measuring.look(frame, len(pts), time_s, opened.rotation)
         pts.append(now)
         small = thumb(frame)

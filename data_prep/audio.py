@@ -41,6 +41,7 @@ _MADE = json.dumps({"version": _VERSION})
 # The layouts that FLAC gives 1 to 8 channels; what has more is mixed to two.
 _LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 _BLOCK = 4096
+_HEARD = ["clip_id", "source_id", "start_pts", "time_base"]
 Span = Mapping[str, Any]
 
 
@@ -59,7 +60,7 @@ def keep_audio(kept: pa.Table, sources: Mapping[str, Source], shop: Workshop, se
     """
     if settings.audio == "none" and not shop.tables.exists(AUDIO):
         return
-    spans = kept.sort_by([("source_id", "ascending"), ("start_pts", "ascending")]).to_pylist()
+    spans = kept.select(_HEARD).sort_by([("source_id", "ascending"), ("start_pts", "ascending")]).to_pylist()
     grouped: dict[str, list[dict[str, Any]]] = {}
     for span in spans if settings.audio == "keep" else ():
         grouped.setdefault(span["source_id"], []).append(span)

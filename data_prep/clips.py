@@ -1,16 +1,13 @@
 """Kept spans to clips: upright, without bars, square pixels, the recipe's shape and rate, H.264 that decodes fast."""
 
 import hashlib
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from av import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -18,14 +15,12 @@ from data_prep.analyze import ROUNDING_S, nearest, sample_times
 from data_prep.decode import Opened, as_bytes, open_source, upright
 from data_prep.packets import Packets, read_packets
 from data_prep.settings import DataSettings
+from vidgen_core.clip import encode
 
-__all__ = ["ENCODING_VERSION", "cut", "encode", "fit", "pictures"]
+__all__ = ["ENCODING_VERSION", "cut", "fit", "pictures"]
 
+# Of the fitting here and of the encoding in `vidgen_core.clip`.
 ENCODING_VERSION = 2
-_X264 = {"crf": "18", "preset": "veryfast", "tune": "fastdecode", "g": "48", "flags": "+cgop+bitexact",
-         # x264's macroblock tree is not exact: it gives other bytes from one time to the next with AVX-512.
-         "x264-params": "mbtree=0"}  # fmt: skip
-_ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
 # A picture that is made much smaller is first shrunk by a whole number, to this many times the size or more.
 _SHRUNK_TO = 3.0
 
@@ -53,33 +48,6 @@ def fit(picture: NDArray[np.uint8], span: dict[str, Any], sar: Fraction, setting
         reducing_gap=_SHRUNK_TO,
     )
     return np.asarray(image)
-
-
-def encode(video: NDArray[np.uint8], rate: str) -> bytes:
-    """uint8 [T, H, W, 3] to an mp4 of H.264, closed groups of pictures; the bytes are a function of the pictures.
-
-    It is done in this process: starting a program for each clip takes longer than encoding one.
-    """
-    _, height, width, _ = video.shape
-    converter, out = VideoReformatter(), io.BytesIO()
-    with av.open(out, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libx264", rate=Fraction(rate), options=_X264)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        context = stream.codec_context
-        context.thread_count, context.colorspace, context.color_range = 1, Colorspace.ITU601, ColorRange.MPEG
-        for number, picture in enumerate(video):
-            frame = converter.reformat(
-                VideoFrame.from_ndarray(picture, "rgb24"),
-                format="yuv420p",
-                dst_colorspace=Colorspace.ITU601,
-                dst_color_range=ColorRange.MPEG,
-                interpolation=_ACCURATE,
-                threads=1,
-            )
-            frame.pts, frame.time_base = number, 1 / Fraction(rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return out.getvalue()
 
 
 def pictures(

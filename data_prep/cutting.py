@@ -19,8 +19,9 @@ from data_prep.needs import needs
 from data_prep.rows import grouped
 from data_prep.settings import DataSettings
 from data_prep.sources import Source
-from data_prep.tables import Part, Tables, ask
-from data_prep.units import Unit, Workshop, write
+from data_prep.sql import ask
+from data_prep.tables import Part, Tables
+from data_prep.units import FAILURES, Unit, Workshop, write
 from vidgen_core import digests
 
 __all__ = ["cut_all", "older", "reusable", "with_media_keys"]
@@ -72,7 +73,8 @@ def cut_all(
         Unit(key, sources[source], spans.get(source, ()), tries=tries.get(source, 0), replaces=old.get(source, ()))
         for source, key in keys.items()
     ]
-    shop.run(units, partial(_cut_unit, tables=shop.tables, settings=settings), ("clips",))
+    work = partial(_cut_unit, tables=shop.tables, settings=settings)
+    shop.run(units, work, (FAILURES + "cut", "clips"), rest=partial(_taken_over, tables=shop.tables))
 
 
 def reusable(unit: Unit, tables: Tables, columns: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
@@ -100,21 +102,25 @@ def _rows(unit: Unit, tables: Tables, settings: DataSettings) -> Iterator[dict[s
     spans = {span["clip_id"]: span for span in unit.spans}
     places = {clip_id: place for place, clip_id in enumerate(spans)}
     new = [span for span in unit.spans if span["clip_id"] not in there]
-    made = cut(unit.source.file, new, settings) if new else iter(())
-    media = heapq.merge(_taken_over(unit, tables, set(there)), made, key=lambda row: places[row["clip_id"]])
-    for row in media:
-        yield row | {name: spans[row["clip_id"]][name] for name in ("clip_id", "split", "media_key")}
+    made = (_named(row, spans) for row in cut(unit.source.file, new, settings)) if new else iter(())
+    yield from heapq.merge(_taken_over(unit, tables=tables), made, key=lambda row: places[row["clip_id"]])
 
 
-def _taken_over(unit: Unit, tables: Tables, clips: set[str]) -> Iterator[dict[str, Any]]:
-    """Rows of some clips out of the units that this one replaces."""
+def _taken_over(unit: Unit, *, tables: Tables) -> Iterator[dict[str, Any]]:
+    """Rows out of the units that this one replaces, as far as it wants the very same media."""
+    clips = set(reusable(unit, tables, ["clip_id", "media_key"]))
+    spans = {span["clip_id"]: span for span in unit.spans}
     for key in unit.replaces:
         with tables.opened(tables.part_file("clips", key)) as file:
             for batch in file.iter_batches(_ROWS_AT_ONCE) if "media_key" in file.schema_arrow.names else ():
                 for row in batch.to_pylist():
                     if row["clip_id"] in clips:
                         clips.remove(row["clip_id"])
-                        yield row
+                        yield _named(row, spans)
+
+
+def _named(row: dict[str, Any], spans: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return row | {name: spans[row["clip_id"]][name] for name in ("clip_id", "split", "media_key")}
 
 
 def older(tables: Tables, name: str, units: set[str]) -> dict[str, tuple[str, ...]]:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from data_prep.coded import IDENTITY, read, rows_of, stored_rows
 from data_prep.needs import needs
 from data_prep.pace import Pace
 from data_prep.run import Failure, Runner
@@ -36,8 +37,7 @@ Progress = Callable[[int, int], None]
 
 
 class _Clip(NamedTuple):
-    clip_id: str
-    split: str
+    identity: tuple[str, ...]
     file: Path
     row: int
     shape: tuple[int, int, int]
@@ -64,7 +64,7 @@ def embeddings_table(encoder: TextEncoder) -> str:
 def encode_latents(
     tables: Tables, codec_dir: Path, runner: Runner, *, unit_clips: int = 128, progress: Progress | None = None
 ) -> str:
-    """Code every clip that has no latent yet, and drop the latents of clips that are gone and files that are damaged.
+    """Code every clip that has no latent yet; drop latents of clips that are gone or changed, and damaged files.
 
     Args:
         tables: The data's tables; reads `clips`, writes `latents/<first 16 digits of the codec's digest>`.
@@ -85,17 +85,15 @@ def encode_latents(
     if not clips:
         raise VidgenError("There is no clip to code", move="Run vidgen prepare first; its funnel says what was kept")
     tables.clear_unfinished(name)
-    wanted: set[tuple[str, ...]] = {(clip.clip_id, clip.split) for clip in clips}
-    stale, kept = _standing(tables, name, ["clip_id", "split"], wanted)
+    wanted = {clip.identity for clip in clips}
+    kept = _keep_wanted(tables, name, IDENTITY, wanted)
     parts = _left_over(tables, name, wanted, kept)
-    todo = [clip for clip in clips if (clip.clip_id, clip.split) not in kept]
+    todo = [clip for clip in clips if clip.identity not in kept]
     units = [
         _unit(tables, name, codec_dir, tuple(alike[start : start + unit_clips]))
         for alike in _by_shape(todo)
         for start in range(0, len(alike), unit_clips)
     ]
-    if stale:
-        tables.commit(name, _LATENTS, [], drop=stale)
     done, pace = 0, Pace()
     for unit, result in runner.map(_encode, units):
         if isinstance(result, Failure):
@@ -125,24 +123,24 @@ def embed_captions(tables: Tables, encoder: TextEncoder, *, unit_captions: int =
     """
     name = embeddings_table(encoder)
     said = set(tables.read("captions", ["caption"])["caption"].to_pylist()) - {None, ""}
-    stale, kept = _standing(tables, name, ["caption"], {(caption,) for caption in said})
+    kept = _keep_wanted(tables, name, ["caption"], {(caption,) for caption in said})
     todo = sorted(said - {caption for (caption,) in kept})
     chunks = [todo[start : start + unit_captions] for start in range(0, len(todo), unit_captions)]
     parts = [_embed(tables, name, encoder, chunk) for chunk in chunks]
-    tables.commit(name, _EMBEDDINGS, parts, drop=stale)
+    tables.commit(name, _EMBEDDINGS, parts)
     return name
 
 
-_LATENTS = pa.schema([("clip_id", pa.string()), ("split", pa.string()), ("latent", pa.binary())])
+_LATENTS = pa.schema([*((name, pa.string()) for name in IDENTITY), ("latent", pa.binary())])
 _EMBEDDINGS = pa.schema([("caption", pa.string()), ("tokens", pa.binary()), ("mask", pa.binary())])
 
 
 def _clips(tables: Tables) -> list[_Clip]:
     clips = []
     for file in tables.listed("clips"):
-        rows = _read(tables, file, ["clip_id", "split", "frames", "height", "width"])
+        rows = read(tables, file, [*IDENTITY, "frames", "height", "width"])
         values = zip(*(column.to_pylist() for column in rows.columns), strict=True)
-        clips += [_Clip(told[0], told[1], file, row, told[2:]) for row, told in enumerate(values)]
+        clips += [_Clip(told[: len(IDENTITY)], file, row, told[len(IDENTITY) :]) for row, told in enumerate(values)]
     return clips
 
 
@@ -154,51 +152,58 @@ def _by_shape(clips: Sequence[_Clip]) -> list[list[_Clip]]:
     return [alike[shape] for shape in sorted(alike)]
 
 
-def _read(tables: Tables, file: Path, columns: Sequence[str]) -> pa.Table:
-    """Some columns of a file, wherever it is.
+def _keep_wanted(
+    tables: Tables, name: str, columns: Sequence[str], wanted: set[tuple[str, ...]]
+) -> set[tuple[str, ...]]:
+    """Drop rows that are not wanted any more and files that cannot be read; the rows that are left.
 
-    Raises:
-        VidgenError: The file is damaged; the message names it.
-
+    What else is in a file is written anew, and not made anew.
     """
+    stale: list[str] = []
+    parts: list[Part] = []
+    kept: set[tuple[str, ...]] = set()
+    for file, rows in stored_rows(tables, name, columns).items():
+        if rows is not None and wanted.issuperset(rows):
+            kept.update(rows)
+            continue
+        stale.append(file.stem.removeprefix("part-"))
+        rest = [row for row in rows or () if row in wanted]
+        if rest and (part := _rest(tables, name, file, [row in wanted for row in rows or ()])) is not None:
+            parts.append(part)
+            kept.update(rest)
+    if stale:
+        tables.commit(name, None, parts, drop=stale)
+    return kept
+
+
+def _rest(tables: Tables, name: str, file: Path, wanted: Sequence[bool]) -> Part | None:
+    """Some rows of a file as a unit of their own; None if they cannot be read."""
     try:
         with tables.opened(file) as opened:
-            return opened.read(columns=list(columns))
+            rows = opened.read().filter(pa.array(wanted))
     except (OSError, pa.ArrowException) as error:
-        raise damaged(file, str(error)) from error
-
-
-def _standing(
-    tables: Tables, name: str, columns: Sequence[str], wanted: set[tuple[str, ...]]
-) -> tuple[list[str], set[tuple[str, ...]]]:
-    """Units with a row that is not wanted any more or that cannot be read, and the rows of all other units."""
-    stale: list[str] = []
-    kept: set[tuple[str, ...]] = set()
-    for file in tables.listed(name):
-        try:
-            table = _read(tables, file, columns)
-            rows = set(zip(*(table[column].to_pylist() for column in columns), strict=True))
-        except VidgenError as error:
-            _log.warning("%s", error)
-            rows = None
-        if rows is not None and rows <= wanted:
-            kept |= rows
-        else:
-            stale.append(file.stem.removeprefix("part-"))
-    return stale, kept
+        _log.warning("%s", damaged(file, str(error)))
+        return None
+    unit = digests.of_value([file.stem, list(wanted)], 32)
+    return Part(unit, tables.write(name, unit, rows, **WRITING), len(rows))
 
 
 def _left_over(tables: Tables, name: str, wanted: set[tuple[str, ...]], kept: set[tuple[str, ...]]) -> list[Part]:
-    """Files that a killed run wrote and did not commit, as far as they help; their rows are added to those kept."""
+    """Files outside of the table that help: a killed run wrote them, or they left it and are wanted again.
+
+    Their rows are added to those kept.
+    """
     parts, committed = [], set(tables.listed(name))
     for file in tables.stored(name):
         if file in committed or file.suffix != ".parquet":
             continue
-        rows = _read(tables, file, ["clip_id", "split"])
-        clips = list(zip(rows["clip_id"].to_pylist(), rows["split"].to_pylist(), strict=True))
+        try:
+            clips = rows_of(tables, file, IDENTITY)
+        except VidgenError:
+            continue
         unit = file.stem.removeprefix("part-")
         # The name tells what is in it, and by which version of this program.
-        if kept.isdisjoint(clips) and wanted.issuperset(clips) and unit == _key(name, clips):
+        if clips and kept.isdisjoint(clips) and wanted.issuperset(clips) and unit == _key(name, clips):
             parts.append(Part(unit, file, len(clips)))
             kept.update(clips)
     return parts
@@ -209,7 +214,7 @@ def _key(name: str, clips: Sequence[tuple[str, ...]]) -> str:
 
 
 def _unit(tables: Tables, name: str, codec_dir: Path, clips: tuple[_Clip, ...]) -> _Unit:
-    key = _key(name, [(clip.clip_id, clip.split) for clip in clips])
+    key = _key(name, [clip.identity for clip in clips])
     return _Unit(key, tables, name, codec_dir, clips)
 
 
@@ -225,11 +230,9 @@ def _encode(unit: _Unit) -> Part:
         latents = [codec.encode(_video(media[clip.file], clip.row))[0].half().numpy() for clip in unit.clips]
     if not all(np.isfinite(latent).all() for latent in latents):
         raise VidgenError("The codec gave latents that are not finite in float16", move="Train the codec again")
-    columns = {
-        "clip_id": pa.array([clip.clip_id for clip in unit.clips]),
-        "split": pa.array([clip.split for clip in unit.clips]),
-        "latent": to_column(np.stack(latents)),
-    }
+    told = zip(*(clip.identity for clip in unit.clips), strict=True)
+    columns = {name: pa.array(values, pa.string()) for name, values in zip(IDENTITY, told, strict=True)}
+    columns["latent"] = to_column(np.stack(latents))
     stored = Stored(latents[0].shape, latents[0].dtype)
     return _write(unit.tables, (unit.name, unit.key), columns, stored)
 

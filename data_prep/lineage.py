@@ -8,7 +8,7 @@ from data_prep.tables import Release, Tables
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError, did_you_mean
 
-__all__ = ["Named", "find", "read_releases", "saw"]
+__all__ = ["Named", "clips_of", "find", "read_releases", "saw"]
 
 _SHORTEST = 6  # characters of an id that may stand for it
 _SHOWN = 5
@@ -88,6 +88,21 @@ def saw(tables: Tables, releases: Iterable[Release], named: Named) -> tuple[list
         elif None in told:
             unknown.append(release.digest)
     return seen, unknown
+
+
+def clips_of(tables: Tables, release: Release) -> tuple[list[dict[str, str]], int]:
+    """Ids of the clips of a release with their source and split, sorted; and how many of its files are gone."""
+    state = release.tables.get("clips")
+    files = _files_at(tables, state.version) if state is not None else []
+    rows: list[dict[str, str]] = []
+    gone = 0
+    for file in files or []:
+        if tables.there(file):
+            with tables.opened(file) as opened:
+                rows += opened.read(columns=["clip_id", "source_id", "split"]).to_pylist()
+        else:
+            gone += 1
+    return sorted(rows, key=lambda row: row["clip_id"]), gone
 
 
 def _sources(tables: Tables) -> dict[str, list[str]]:

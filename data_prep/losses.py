@@ -11,8 +11,9 @@ from data_prep.captioning import Captioned
 from data_prep.duplicates.groups import Copied
 from data_prep.select import Verdicts
 from data_prep.sources import Source
-from data_prep.tables import SCHEMAS, Tables, ask
-from data_prep.units import DIED, FAILURES, dead_row
+from data_prep.sql import ask
+from data_prep.tables import SCHEMAS, Tables
+from data_prep.units import DIED, FAILURES, dead_row, tries
 from vidgen_core.errors import VidgenError
 
 __all__ = [
@@ -35,6 +36,8 @@ LOSS_EXIT = 3
 EMPTY_EXIT = 4
 # The stage of `rejects` for what could not be had; its next run tries it again by itself.
 FETCH = "fetch"
+# What it lost is told span by span.
+_CUT = FAILURES + "cut"
 
 
 def dropped_spans(spans: pa.Table, verdicts: Verdicts) -> pa.Table:
@@ -71,21 +74,26 @@ def silent_span(span: dict[str, Any], said: Captioned, *, needed: bool) -> dict[
 
 
 def failed_parts(tables: Tables, sources: Collection[str]) -> pa.Table:
-    """Rows of `rejects` for what the stages after the analysis lost of sources that there are."""
-    found = [tables.read(name) for name in tables.names() if name.startswith(FAILURES) and tables.files(name)]
+    """Rows of `rejects` for what stages between analysis and cutting, and beside it, lost of sources that there are."""
+    stages = [name for name in tables.names() if name.startswith(FAILURES) and name != _CUT]
+    found = [tables.read(name) for name in stages if tables.files(name)]
     rows = pa.concat_tables([SCHEMAS["rejects"].empty_table(), *found])
     return rows.filter(pc.is_in(rows["source_id"], pa.array(sorted(sources), pa.string())))
 
 
-def cut_failures(spans: pa.Table, tried: Mapping[str, int]) -> pa.Table:
-    """Rows of `rejects` for kept spans without media: cutting their source crashed or hung."""
+def cut_failures(tables: Tables, spans: pa.Table) -> pa.Table:
+    """Rows of `rejects` for kept spans without media: cutting their source failed, or it did not come."""
+    tried = tries(tables, "cut")
+    rows = tables.read(_CUT) if tables.exists(_CUT) and tables.files(_CUT) else SCHEMAS["rejects"].empty_table()
     return ask(
-        """SELECT 'span' AS level, spans.source_id, clip_id, uri, 'cut' AS stage, 'cut_failed' AS reason,
-                  NULL AS value, NULL AS threshold,
-                  'The process that cut its source died or took too long, or the source did not come' AS message,
-                  1 + coalesce(times, 0) AS attempts
-           FROM spans LEFT JOIN tried ON spans.source_id = tried.source_id""",
+        """SELECT 'span' AS level, spans.source_id, spans.clip_id, spans.uri, 'cut' AS stage,
+                  coalesce(lost.reason, 'cut_failed') AS reason, NULL AS value, NULL AS threshold,
+                  coalesce(lost.message, 'The source did not come, or has no frames there any more') AS message,
+                  coalesce(lost.attempts, 1 + coalesce(times, 0)) AS attempts
+           FROM spans LEFT JOIN tried ON spans.source_id = tried.source_id
+                      LEFT JOIN lost ON spans.source_id = lost.source_id""",
         spans=spans,
+        lost=rows,
         tried=pa.table({"source_id": pa.array(tried, pa.string()), "times": pa.array(tried.values(), pa.int32())}),
     ).cast(SCHEMAS["rejects"])
 

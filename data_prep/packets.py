@@ -3,7 +3,7 @@
 An index costs about a hundredth of a decode. It is believed only as far as decoding confirms it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -73,7 +73,8 @@ def read_packets(opened: Opened) -> Packets:
             ends += 1
             continue
         kind = begins(packet)
-        plain = plain and kind is not None and not packet.has_sidedata("new_extradata")
+        # Asking by name costs twenty times what looking through none does.
+        plain = plain and kind is not None and "new_extradata" not in [one.data_type for one in packet.iter_sidedata()]
         pts.append(packet.pts)
         shown.append(not packet.is_discard)
         fresh.append(bool(kind))
@@ -94,23 +95,19 @@ def _begins(stream: av.VideoStream) -> Callable[[av.Packet], bool | None]:
         # Of other codecs, and of units between start codes, only the first packet is surely fresh.
         return lambda _: False
     width = (header[_LENGTH_AT[codec]] & 3) + 1
+    shift, mask = (0, 31) if codec == "h264" else (1, 63)
+    parameters, slices, fresh = _PARAMETERS[codec], _SLICES[codec], _FRESH[codec]
 
     def begins(packet: av.Packet) -> bool | None:
-        # Parameters come before the first slice, and all slices of a picture are of one kind.
-        for kind in _kinds(memoryview(packet), width, codec):
-            if kind in _PARAMETERS[codec]:
+        # Units lie behind their lengths. Parameters come before the first slice, and all slices of a picture are alike.
+        data, at = memoryview(packet), 0
+        while at + width < len(data):
+            kind = data[at + width] >> shift & mask
+            if kind in parameters:
                 return None
-            if kind in _SLICES[codec]:
-                return kind in _FRESH[codec]
+            if kind in slices:
+                return kind in fresh
+            at += width + int.from_bytes(data[at : at + width], "big")
         return False
 
     return begins
-
-
-def _kinds(data: memoryview, width: int, codec: str) -> Iterator[int]:
-    """The kinds of the units in a packet, each behind its length in `width` bytes."""
-    at = 0
-    while at + width < len(data):
-        first = data[at + width]
-        yield first & 31 if codec == "h264" else first >> 1 & 63
-        at += width + int.from_bytes(data[at : at + width], "big")

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_prep.audio import AUDIO
 from data_prep.captioning import Captioned, expected
+from data_prep.coded import IDENTITY, stored_rows
 from data_prep.cutting import reusable
 from data_prep.fetching import foresee
 from data_prep.matching import deferred
@@ -73,8 +75,14 @@ class Plan(Frozen):
     steps: tuple[Step, ...]
 
 
-def plan(videos: Path | str, tables: Tables, settings: DataSettings) -> Plan:
+def plan(videos: Path | str, tables: Tables, settings: DataSettings, *, latents: str = "") -> Plan:
     """What `prepare` with these arguments would do; captions that are to come are taken for granted.
+
+    Args:
+        videos: The folder, or a place.
+        tables: As they are.
+        settings: What would be asked.
+        latents: A table of latents that `vidgen latents` would bring up to date afterwards.
 
     Raises:
         VidgenError: The folder has no videos.
@@ -99,6 +107,8 @@ def plan(videos: Path | str, tables: Tables, settings: DataSettings) -> Plan:
     steps.append(_cut(cutting, waiting, len(brought.kept)))
     if AUDIO in passes:
         steps.append(_sound(passes[AUDIO]))
+    if latents:
+        steps.append(_code(brought.kept, tables, latents, waiting))
     gone = set(tables.read("forgotten", ["source_id"])["source_id"].to_pylist())
     forgotten = sum(source.source_id in gone for source in found)
     copies = len(found) - forgotten - len(brought.unique)
@@ -143,7 +153,9 @@ class _Rehearsal(Workshop):
 
     passes: list[_Pass] = field(default_factory=list)
 
-    def run(self, units: Sequence[Unit], work: object, names: Sequence[str], *, adopt: bool = False) -> None:  # noqa: ARG002
+    def run(
+        self, units: Sequence[Unit], work: object, names: Sequence[str], *, adopt: bool = False, rest: object = None
+    ) -> None:  # noqa: ARG002, E501
         """Note the units that would be done, and hide what would leave."""
         have, wanted = self.tables.committed(names[-1]), {unit.key for unit in units}
         lost = {source: row["attempts"] for source, row in given_up(self.tables, names[0]).items()}
@@ -197,7 +209,9 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") 
 
 def _decide(brought: Brought, tables: Tables, waiting: set[str], later: frozenset[str]) -> Step:
     """Spans of sources that are analyzed: which verdicts change. `later` are the rules that wait for captions."""
-    before = tables.read("captions", ["clip_id", "source_id"])
+    rejects = tables.read("rejects", ["clip_id", "source_id", "stage"])
+    uncut = rejects.filter(pc.equal(rejects["stage"], "cut")).drop_columns("stage")
+    before = pa.concat_tables([tables.read("captions", ["clip_id", "source_id"]), uncut])
     known = dict(zip(before["clip_id"].to_pylist(), before["source_id"].to_pylist(), strict=True))
     now = set(brought.kept["clip_id"].to_pylist())
     dropped = brought.rejects.select(["clip_id", "source_id", "reason"]).to_pylist()
@@ -285,6 +299,35 @@ def _sound(done: _Pass) -> Step:
         reused=sum(len(unit.spans) for unit in done.units) - len(wanted - before),
         removed=len(before - wanted),
         decode_bytes=_bytes(u.source for u in done.todo if not {span["clip_id"] for span in u.spans} <= before),
+    )
+
+
+def _code(kept: pa.Table, tables: Tables, name: str, waiting: set[str]) -> Step:
+    """Latents: those of clips whose media or whose side of the split changes are made again."""
+    coded = {row[0]: row[1:] for rows in stored_rows(tables, name, IDENTITY).values() for row in rows or ()}
+    clips = tables.read("clips", ["clip_id", "split", "media_key", "media_sha256", "source_id"]).to_pylist()
+    there = {row["clip_id"]: row for row in clips}
+    wanted = kept.select(["clip_id", "split", "media_key"]).to_pylist()
+    stale: Counter[str] = Counter()
+    new = 0
+    for span in wanted:
+        clip = there.get(span["clip_id"])
+        if span["clip_id"] not in coded:
+            new += 1
+        elif clip is None or coded[span["clip_id"]] != (span["split"], clip["media_sha256"]):
+            stale["split" if coded[span["clip_id"]][0] != span["split"] else "crop or encoding"] += 1
+        elif clip["media_key"] != span["media_key"]:
+            stale["crop or encoding"] += 1
+    left = coded.keys() - set(kept["clip_id"].to_pylist())
+    unknown = sum(there[clip_id]["source_id"] in waiting for clip_id in left if clip_id in there)
+    return Step(
+        name="code",
+        of="clips",
+        new=new,
+        stale=dict(stale),
+        reused=len(wanted) - new - stale.total(),
+        removed=len(left) - unknown,
+        unknown=unknown,
     )
 
 

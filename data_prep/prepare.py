@@ -36,6 +36,7 @@ from data_prep.run import Runner
 from data_prep.score_settings import ScoreSettings
 from data_prep.scoring import (
     CAPTION_SCORES,
+    LOOKED_AT,
     SCORES,
     Round,
     check_rules,
@@ -43,7 +44,7 @@ from data_prep.scoring import (
     with_scores,
     without_weights,
 )
-from data_prep.select import SOURCE_COLUMNS, Select, judge, measured, resolve
+from data_prep.select import SOURCE_COLUMNS, Select, asked, judge, measured, resolve
 from data_prep.settings import CaptionerSettings, DataSettings
 from data_prep.sources import Source
 from data_prep.tables import SCHEMAS, Part, Release, Tables
@@ -51,7 +52,17 @@ from data_prep.units import Progress, Unit, Workshop, dead_row, tries, write
 from vidgen_core import digests, discovery
 from vidgen_core.frozen import Frozen
 
-__all__ = ["DATA_TABLES", "Brought", "FunnelRow", "Prepared", "analysis_units", "bring", "candidates", "prepare"]
+__all__ = [
+    "CARRIED",
+    "DATA_TABLES",
+    "Brought",
+    "FunnelRow",
+    "Prepared",
+    "analysis_units",
+    "bring",
+    "candidates",
+    "prepare",
+]
 
 DATA_TABLES = ("sources", "spans", "clips", "captions", "rejects")
 _OPTIONAL = (SCORES, CAPTION_SCORES, AUDIO)  # of a release only where they have rows
@@ -65,6 +76,8 @@ _PLACE = ["clip_id", "source_id", "uri", "start_pts", "stop_pts", "crop_x", "cro
 _COMPARED = ["clip_id", "source_id", "uri", "start_s", "stop_s"]
 _TRIED = [*_PLACE, "caption", "caption_origin"]
 _SPOKEN_OF = [*_TRIED, "split", "shot"]
+CARRIED = list(dict.fromkeys([*_TRIED, "shot", *_COMPARED, "time_base"]))
+"""What a span has with it on its way to a clip; of its scores it has those that rules ask for."""
 _ROWS_AT_ONCE = 1 << 14
 Captioning = Callable[[Sequence[dict[str, Any]], Mapping[str, Source], Workshop, CaptionerSettings], Captioned]
 Scoring = Callable[[pa.Table, Mapping[str, Source], Workshop, ScoreSettings, Round], None]
@@ -151,7 +164,7 @@ def prepare(
         [
             pa.Table.from_pylist([*lost, *came.lost], SCHEMAS["rejects"]),
             brought.rejects,
-            losses.cut_failures(failed, tries(tables, "cut")),
+            losses.cut_failures(tables, failed),
             losses.failed_parts(tables, brought.unique),
         ]
     )
@@ -193,11 +206,12 @@ def bring(
 
     everybody, later = rounds(settings)
     for which in (everybody,) if settings.captioner.named else (everybody, later):
-        look(tables.read("spans"), which)
+        look(tables.read("spans", LOOKED_AT), which)
     seconds.lap("spans")
-    spans, select = candidates(tables, settings, wait=True)
+    spans, select = candidates(tables, settings, wait=True, columns=CARRIED)
     verdicts = judge(spans, select)
-    kept, rejects = spans.filter(pa.array(verdicts.kept)), losses.dropped_spans(spans, verdicts)
+    kept = spans.select(CARRIED).filter(pa.array(verdicts.kept))
+    rejects = losses.dropped_spans(spans, verdicts)
     copies = resolve_copies(_compared(kept, settings), unique, shop, settings)
     kept = _with_splits(kept, copies.kept)
     rejects = pa.concat_tables([rejects, losses.copied_spans(copies.dropped)])
@@ -225,12 +239,19 @@ def _compared(kept: pa.Table, settings: DataSettings) -> list[dict[str, Any]]:
     return kept.select(list(dict.fromkeys(columns))).to_pylist()
 
 
-def candidates(tables: Tables, settings: DataSettings, *, wait: bool = False) -> tuple[pa.Table, Select]:
+def candidates(
+    tables: Tables, settings: DataSettings, *, wait: bool = False, columns: Sequence[str] | None = None
+) -> tuple[pa.Table, Select]:
     """All spans with all their scores, and the thresholds as numbers; where a captioner will speak, silence passes.
 
-    With `wait` the rules that are asked once there are captions are off.
+    With `wait` the rules that are asked once there are captions are off. With `columns` spans have these columns and
+    the scores that rules ask for, and maybe more: a million spans are read in half the time.
     """
-    scored = with_scores(tables.read("spans"), pa.concat_tables([tables.read(SCORES), tables.read(CAPTION_SCORES)]))
+    if columns is not None:
+        wanted = {*columns, *asked(settings.select), "clip_id", "source_id", "caption", "distinct_frames"}
+        columns = [name for name in SCHEMAS["spans"].names if name in wanted]
+    told = pa.concat_tables([tables.read(SCORES), tables.read(CAPTION_SCORES)])
+    scored = with_scores(tables.read("spans", columns), told)
     spans = measured(scored, tables.read("sources", SOURCE_COLUMNS), frames=settings.frames)
     changed = {"need_caption": settings.select.need_caption and not settings.captioner.named}
     select = settings.select.model_copy(update=changed)
@@ -328,8 +349,8 @@ def _try_captioners(found: Sequence[Source], tables: Tables, settings: DataSetti
         return
     names = [name for name in ("sources", "dead") if tables.exists(name)]
     known = {source for name in names for source in tables.read(name, ["source_id"])["source_id"].to_pylist()}
-    spans, select = candidates(tables, settings, wait=True)
-    kept = spans.filter(pa.array(judge(spans, select).kept)).select(_TRIED).to_pylist()
+    spans, select = candidates(tables, settings, wait=True, columns=_TRIED)
+    kept = spans.select(_TRIED).filter(pa.array(judge(spans, select).kept)).to_pylist()
     try_out(kept, any(source.source_id not in known for source in found), tables, settings.captioner)
 
 

@@ -9,6 +9,7 @@ import logging
 import math
 import multiprocessing
 import os
+import resource
 import socket
 import sys
 import threading
@@ -31,6 +32,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _ATTEMPTS = 2
+GROWN_BYTES = 2**30
+"""A process of the pool that is so much larger than after its first task is replaced."""
+TASKS_A_PROCESS = 100
+"""A process of Ray's is replaced after so many tasks."""
 # The reason of a failure whose source could not be brought to the task.
 UNFETCHED = "unfetched"
 _LOOK_AGAIN_S = 2.0
@@ -72,30 +77,47 @@ class PoolRunner:
     def map(
         self, function: Callable[[Item], Result], items: Sequence[Item], *, deadline_s: float = 3600.0
     ) -> Iterator[tuple[Item, Result | Failure]]:
-        """See `Runner`. When a process dies, all items under way run again alone, to find out whose fault it was."""
-        todo = list(items)
-        while todo:
-            pool = self._pool(self.workers)
-            pending: dict[Future[Result], Item] = {}
-            try:
-                while todo or pending:
-                    while todo and len(pending) < 2 * self.workers:
-                        pending[pool.submit(_watched, function, todo[0], deadline_s)] = todo[0]
-                        todo.pop(0)
-                    done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        result = future.result()
-                        yield pending.pop(future), result
-            except BrokenProcessPool:
-                for item in pending.values():
-                    yield item, self._alone(function, item, deadline_s)
-            finally:
+        """See `Runner`. When a process dies, all items under way run again alone, to find out whose fault it was.
+
+        When one has grown, for a decoder leaks, new processes take the items that are left, and the old ones end with
+        what they are at.
+        """
+        todo, pools = deque(items), [self._pool(self.workers)]
+        pending: dict[Future[tuple[Result, int]], tuple[Item, ProcessPoolExecutor]] = {}
+        try:
+            while todo or pending:
+                for item in [todo.popleft() for _ in range(min(len(todo), 2 * self.workers - len(pending)))]:
+                    pending[self._submit(pools, function, item, deadline_s)] = item, pools[-1]
+                for future in wait(pending, return_when=FIRST_COMPLETED).done & pending.keys():
+                    try:
+                        result, grown_bytes = future.result()
+                    except BrokenProcessPool:
+                        for item in _those_of(pending[future][1], pending):
+                            yield item, self._alone(function, item, deadline_s)
+                        break
+                    item, pool = pending.pop(future)
+                    if grown_bytes > GROWN_BYTES and pool is pools[-1]:
+                        pool.shutdown(wait=False)
+                        pools.append(self._pool(self.workers))
+                    yield item, result
+        finally:
+            for pool in pools:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    def _submit(
+        self, pools: list[ProcessPoolExecutor], function: Callable[[Item], Result], item: Item, deadline_s: float
+    ) -> Future[tuple[Result, int]]:
+        """Give an item to the last pool, or to a new one after it where a process of that one has died."""
+        try:
+            return pools[-1].submit(_measured, function, item, deadline_s)
+        except BrokenProcessPool:
+            pools.append(self._pool(self.workers))
+            return pools[-1].submit(_measured, function, item, deadline_s)
 
     def _alone(self, function: Callable[[Item], Result], item: Item, deadline_s: float) -> Result | Failure:
         with self._pool(1) as pool:
             try:
-                return pool.submit(_watched, function, item, deadline_s).result()
+                return pool.submit(_measured, function, item, deadline_s).result()[0]
             except BrokenProcessPool:
                 return _died(deadline_s)
 
@@ -108,6 +130,14 @@ class PoolRunner:
         # Only heard before the first pool; what is missing later each process imports by itself.
         context.set_forkserver_preload([name for name in sys.modules if name.split(".")[0] == __package__])
         return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_the_caller)
+
+
+def _those_of(
+    pool: ProcessPoolExecutor, pending: dict[Future[tuple[Result, int]], tuple[Item, ProcessPoolExecutor]]
+) -> list[Item]:
+    """Take the items out that were given to a pool."""
+    futures = [future for future, (_, own) in pending.items() if own is pool]
+    return [pending.pop(future)[0] for future in futures]
 
 
 class RayRunner:
@@ -152,7 +182,8 @@ class _Flight:
     ) -> None:
         import ray
 
-        self._task = ray.remote(_on_node)
+        # Nothing tells Ray that a process has grown: each ends after some tasks, and its leaks with it.
+        self._task = ray.remote(max_calls=TASKS_A_PROCESS)(_on_node)
         self._told = (function, deadline_s, runner.witness)
         self._fresh, self._again = map(_Try, items), deque[_Try]()
         self._pending: dict[Any, _Try] = {}
@@ -327,6 +358,16 @@ def _watched(function: Callable[[Item], Result], item: Item, deadline_s: float) 
         return function(item)
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def _measured(function: Callable[[Item], Result], item: Item, deadline_s: float) -> tuple[Result, int]:
+    """What a task gives, and by how many bytes this process is larger than after its first one."""
+    result = _watched(function, item, deadline_s)
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return result, resident - _SIZE.setdefault("first", resident)
+
+
+_SIZE: dict[str, int] = {}
 
 
 def _died(deadline_s: float) -> Failure:

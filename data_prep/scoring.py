@@ -31,6 +31,7 @@ from vidgen_core.errors import VidgenError
 
 __all__ = [
     "CAPTION_SCORES",
+    "LOOKED_AT",
     "SCORES",
     "Round",
     "Task",
@@ -48,7 +49,7 @@ SCORES, CAPTION_SCORES = "scores", "caption_scores"
 _SCORERS = "data_prep.scorers"
 _VERSION = 2
 # Not all columns: rows of a million spans are gigabytes.
-_LOOKED_AT = ["clip_id", "source_id", "start_pts", "stop_pts", "crop_x", "crop_y", "crop_w", "crop_h", "caption"]
+LOOKED_AT = ["clip_id", "source_id", "start_pts", "stop_pts", "crop_x", "crop_y", "crop_w", "crop_h", "caption"]
 Span = dict[str, Any]
 
 
@@ -166,7 +167,7 @@ def missing(
     }
     if not made_by and not tables.exists(which.table):
         return [], 0
-    of_sources = grouped(spans.select(_LOOKED_AT), "source_id", "clip_id") if made_by else {}
+    of_sources = grouped(spans.select(LOOKED_AT), "source_id", "clip_id") if made_by else {}
     tried = tries(tables, which.stage)
     keys = {
         source: {name: key_of_try(_key(name, made, some), tried.get(source, 0)) for name, made in made_by.items()}
@@ -210,9 +211,11 @@ def with_scores(spans: pa.Table, scores: pa.Table, names: frozenset[str] | None 
     told = scores["score"].to_numpy(zero_copy_only=False)
     for column in columns(scorers() if names is None else names):
         own = scores.filter(pa.array(told == column))
-        place = pc.index_in(spans["clip_id"], value_set=own["clip_id"].combine_chunks())
+        values: pa.Array | pa.ChunkedArray = pa.nulls(len(spans), pa.float64())
+        if len(own):
+            values = own["value"].take(pc.index_in(spans["clip_id"], value_set=own["clip_id"].combine_chunks()))
         spans = spans.drop_columns(column) if column in spans.column_names else spans
-        spans = spans.append_column(column, own["value"].take(place))
+        spans = spans.append_column(column, values)
     return spans
 
 

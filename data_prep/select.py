@@ -25,6 +25,7 @@ __all__ = [
     "Rule",
     "Select",
     "Verdicts",
+    "asked",
     "decide",
     "judge",
     "measured",
@@ -200,14 +201,23 @@ def resolve(spans: pa.Table, select: Select) -> Select:
     changed: dict[str, float] = {}
     for rule in RULES:
         share, fixed = select.drop_share.get(rule.name, 0.0), getattr(select, rule.name)
+        if not share:
+            continue
         values = np.sort(scores(spans, rule))
         values = values[~np.isnan(values)]
-        if share and len(values):
+        if len(values):
             drop = math.floor(share * len(values))
             at = float(values[drop] if rule.at_least else values[len(values) - 1 - drop])
             strict = max if rule.at_least else min
             changed[rule.name] = at if fixed is None else strict(at, fixed)
     return select.model_copy(update={**changed, "drop_share": {}})
+
+
+def asked(select: Select) -> frozenset[str]:
+    """The scores that some rule looks at."""
+    return frozenset(
+        rule.score for rule in RULES if select.drop_share.get(rule.name) or getattr(select, rule.name) is not None
+    )
 
 
 def decide(span: Mapping[str, Any], select: Select) -> Reason | None:

@@ -22,7 +22,8 @@ from av.video.codeccontext import VideoCodecContext
 from data_prep.decode import Opened, Undecodable, open_source
 from data_prep.run import Failure, Runner
 from data_prep.sources import Source
-from data_prep.tables import Tables, ask
+from data_prep.sql import ask
+from data_prep.tables import Tables
 from data_prep.units import Progress
 from vidgen_core import digests
 from vidgen_core.frozen import Frozen

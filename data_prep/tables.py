@@ -19,18 +19,17 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
-from data_prep import row_digests
+from data_prep import row_digests, sql
 from data_prep.parts import write_part, write_rows
 from data_prep.shelf import WHOLE_BYTES, Folder, Mirror
 from data_prep.storage import Place
 from vidgen_core import digests
-from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 
-__all__ = ["SCHEMAS", "Part", "Release", "TableState", "Tables", "ask"]
+__all__ = ["SCHEMAS", "Part", "Release", "TableState", "Tables"]
 
-# Kinds of statements that only read.
-_QUESTIONS = ("SELECT", "EXPLAIN")
+# A release pins versions, and a version is read from its log: Delta would forget logs after a month.
+_CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 _SPAN_KEY = [("clip_id", pa.string()), ("source_id", pa.string())]
 # Null where nothing was measured; scores by models are in `scores`.
 _SCORES = ("blockiness", "noise", "flow_px_s", "camera_px_s", "object_px_s", "text_area")
@@ -131,16 +130,6 @@ class Release(Frozen):
     digest: str
 
 
-def ask(sql: str, **tables: pa.Table) -> pa.Table:
-    """A SQL question over tables in memory, by their names."""
-    with duckdb.connect() as connection:
-        for name, table in tables.items():
-            connection.register(name, table)
-        answer = connection.sql(sql)
-        assert answer is not None, "not a question"
-        return answer.to_arrow_table()
-
-
 class Tables:
     """The tables below one folder, or at a place elsewhere; a table's name may contain slashes.
 
@@ -219,6 +208,12 @@ class Tables:
         """Remove a file that no current version has, for good."""
         self._shelf.delete(file)
 
+    def expired(self, name: str, hours: int) -> list[Path]:
+        """Files that left the current version so many hours ago, and as old ones that never were in any; sorted."""
+        with self._shelf.errors():
+            paths = self._delta(name).vacuum(hours, dry_run=True, enforce_retention_duration=False, full=True)
+        return sorted({self.root / name / path for path in paths})
+
     def clear_unfinished(self, name: str = "") -> None:
         """Remove what killed tasks had begun to write, to one table or to any; nobody else may be writing."""
         for file in (self.root / name).rglob("*.tmp"):
@@ -239,9 +234,10 @@ class Tables:
         here = self._shelf.fetch(sizes, most_bytes=WHOLE_BYTES)
         found = [file for file in sizes if file not in here and value in self._values(file, column)]
         if here:
-            question = f'SELECT DISTINCT filename FROM read_parquet(?, filename = true) WHERE "{column}" = ? ORDER BY 1'
+            rows_here = sql.parquet(here, ", filename = true")
+            asked = f"SELECT DISTINCT filename FROM {rows_here} WHERE {sql.identifier(column)} = ? ORDER BY 1"
             with duckdb.connect() as connection:
-                rows = connection.execute(question, [list(map(str, here)), value]).fetchall()
+                rows = connection.execute(asked, [value]).fetchall()
             found += [Path(row[0]) for row in rows]
         return sorted(found)
 
@@ -274,7 +270,9 @@ class Tables:
                 self._shelf.begin(name)
                 uri, options = self._shelf.delta(name)
                 declared, title = Schema.from_arrow(schema), name.replace("/", ".")
-                create_table_with_add_actions(uri, declared, actions, name=title, storage_options=options)
+                create_table_with_add_actions(
+                    uri, declared, actions, name=title, storage_options=options, configuration=_CONFIGURATION
+                )
                 self._seen.pop(name, None)
             elif actions:
                 table = self._delta(name)
@@ -298,7 +296,9 @@ class Tables:
         if not sizes:
             empty = SCHEMAS[name].empty_table()
             return empty.select(list(columns)) if columns else empty
-        self._shelf.fetch(sizes, most_bytes=WHOLE_BYTES if columns else None)
+        here = self._shelf.fetch(sizes, most_bytes=WHOLE_BYTES if columns else None)
+        if len(here) == len(sizes) and (rows := sql.read_files(here, columns)) is not None:
+            return rows
         units = [file.stem.removeprefix("part-") for file in sizes]
         with ThreadPoolExecutor(4) as threads:
             return pa.concat_tables(threads.map(lambda unit: self.part(name, unit, columns), units))
@@ -308,7 +308,7 @@ class Tables:
         with self.opened(self.part_file(name, unit)) as file:
             return file.read(columns=list(columns) if columns else None, use_threads=False)
 
-    def query(self, sql: str) -> pa.Table:
+    def query(self, asked: str) -> pa.Table:
         """DuckDB over the current files: each table is a view, a slash in its name an underscore. Reads only.
 
         Raises:
@@ -316,19 +316,7 @@ class Tables:
 
         """
         with duckdb.connect() as connection:
-            views = self._views(connection)
-            try:
-                kinds = [statement.type.name for statement in connection.extract_statements(sql)]
-                if len(kinds) != 1 or kinds[0] not in _QUESTIONS:
-                    raise VidgenError(
-                        "A query is one question, which changes nothing", got=sql, allowed="SELECT, FROM, DESCRIBE"
-                    )
-                answer = connection.sql(sql)
-                return pa.table({}) if answer is None else answer.to_arrow_table()
-            except duckdb.Error as error:
-                there = ", ".join(views) or "none yet, run vidgen prepare first"
-                move = f"Tables: {there}"
-                raise VidgenError(f"The query does not run: {_first_line(error)}", got=sql, move=move) from error
+            return sql.question(connection, asked, self._views(connection))
 
     def _views(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         """Make a view of every table, then close the door to all other files; the views' names."""
@@ -339,13 +327,11 @@ class Tables:
                 continue
             made.append(name.replace("/", "_"))
             if set(self._shelf.fetch(sizes, most_bytes=WHOLE_BYTES)) == set(sizes):
-                listed = ", ".join(_quoted(str(file)) for file in sizes)
-                connection.execute(f'CREATE VIEW "{made[-1]}" AS FROM read_parquet([{listed}], union_by_name = true)')
+                rows = sql.parquet(list(sizes), ", union_by_name = true")
+                connection.execute(f"CREATE VIEW {sql.identifier(made[-1])} AS FROM {rows}")
             else:
                 connection.register(made[-1], self._shelf.dataset(list(sizes)))
-        connection.execute(f"SET allowed_directories = [{_quoted(str(self.root))}]")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
+        sql.close_the_door(connection, self.root)
         return made
 
     def digest(self, name: str) -> str:
@@ -386,14 +372,6 @@ class Tables:
 
     def _remove(self, name: str, unit: str) -> RemoveAction:
         return RemoveAction(self.part_file(name, unit).name, True, int(time.time() * 1000))
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
 
 
 def _sortable(schema: pa.Schema) -> list[str]:

@@ -87,6 +87,7 @@ class Workshop:
         names: Sequence[str],
         *,
         adopt: bool = False,
+        rest: Callable[[Unit], Iterable[Mapping[str, Any]]] = lambda _: (),
     ) -> None:
         """Do the units that the last of the tables does not have; drop what no unit wants first.
 
@@ -107,19 +108,25 @@ class Workshop:
         for unit in todo:
             row = lost.get(unit.source.source_id, _NOT_LOST)
             if unit.key not in there and unit.tries < row["attempts"]:
-                there[unit.key] = self._lost(unit, names, row | {"uri": unit.source.uri})
+                there[unit.key] = self._lost(unit, names, row | {"uri": unit.source.uri}, rest(unit))
         finished = [(unit, there[unit.key]) for unit in todo if unit.key in there]
         todo = [unit for unit in todo if unit.key not in there]
         before, pace = len(have & wanted) + len(there), Pace()
         for done, (unit, result) in enumerate(self.runner.map(work, todo, deadline_s=self.deadline_s), start=1):
             if isinstance(result, Failure) and result.reason == UNFETCHED and "dead" not in names:
                 # Only the first pass says that a source is lost; the next run tries this one again.
-                self._commit(names, [], replaced=unit.replaces)
+                # Under another key, for it is not done.
+                key = digests.of_value([unit.key, "rest"], 32)
+                left = (
+                    {names[-1]: write(self.tables, names[-1], key, rest(unit), made=unit.made)} if unit.replaces else {}
+                )
+                self._commit(names, [(unit, left)])
                 continue
             if isinstance(result, Failure):
                 stage = names[0].removeprefix(FAILURES) if names[0].startswith(FAILURES) else "analyze"
                 attempts = result.attempts + unit.tries
-                result = self._lost(unit, names, dead_row(unit.source, result.reason, result.message, attempts, stage))
+                row = dead_row(unit.source, result.reason, result.message, attempts, stage)
+                result = self._lost(unit, names, row, rest(unit))
             self.decoded[names[-1]] += sum(part.decoded for part in result.values())
             finished.append((unit, result))
             if pace.due(len(finished)):
@@ -143,10 +150,8 @@ class Workshop:
         with self.tables.opened(file) as opened:
             return Part(key, file, opened.metadata.num_rows)
 
-    def _commit(
-        self, names: Sequence[str], finished: Sequence[tuple[Unit, dict[str, Part]]], *, replaced: Iterable[str] = ()
-    ) -> None:
-        gone = {key for unit, _ in finished for key in unit.replaces}.union(replaced)
+    def _commit(self, names: Sequence[str], finished: Sequence[tuple[Unit, dict[str, Part]]]) -> None:
+        gone = {key for unit, _ in finished for key in unit.replaces}
         for name in names:
             self._change(name, [parts[name] for _, parts in finished if name in parts], gone)
 
@@ -155,9 +160,12 @@ class Workshop:
         if parts or not name.startswith(FAILURES) or self.tables.exists(name):
             self.tables.commit(name, _schema(name), parts, drop=drop)
 
-    def _lost(self, unit: Unit, names: Sequence[str], row: dict[str, Any]) -> dict[str, Part]:
-        """A unit's files without a result, with the row that says why."""
-        rows = {names[0]: [row]} if _has_failures(names[0]) else {}
+    def _lost(
+        self, unit: Unit, names: Sequence[str], row: dict[str, Any], rest: Iterable[Mapping[str, Any]]
+    ) -> dict[str, Part]:
+        """A unit's files without a result, with the row that says why and what it has all the same."""
+        rows: dict[str, Iterable[Mapping[str, Any]]] = {names[-1]: rest}
+        rows |= {names[0]: [row]} if _has_failures(names[0]) else {}
         return {name: write(self.tables, name, unit.key, rows.get(name, []), made=unit.made) for name in names}
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from flows.commands.text import say
 from flows.data_commands import data_app
+from flows.encoder_commands import encoder_app
 from flows.failures import MISTAKE_EXIT, StageCrashedError, disk_full, is_disk_full
 from flows.options import HOME, RECIPE, VIDEOS, AsJson, Changes, HomeDir, Ray, Recipe, TablesAt, Videos
 from flows.sample_command import sample_app
@@ -24,6 +25,7 @@ __all__ = ["app", "main"]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 videos_app = typer.Typer(no_args_is_help=True, help="Sample videos.")
 app.add_typer(videos_app, name="videos")
+app.add_typer(encoder_app, name="encoder")
 app.add_typer(data_app)
 app.add_typer(service_app)
 app.add_typer(sample_app)
@@ -134,12 +136,13 @@ def average(
     length: Annotated[float, typer.Option("--length", help="Relative length of the average, above 0 and up to 0.288")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the generator")],
     home: HomeDir = HOME,
+    register: Annotated[bool, typer.Option("--register", help="Register it too, as the model's challenger")] = False,
 ) -> None:
     """The generator of the latest training with an average of its weights of another length (training.ema_lengths)."""
     from flows.commands.average import write_average
     from flows.home import Home
 
-    say(write_average(Home.open(home), length, out))
+    say(write_average(Home.open(home), length, out, registered=register))
 
 
 @app.command()
@@ -149,9 +152,31 @@ def evaluate(recipe: Recipe = RECIPE, videos: Videos = VIDEOS, home: HomeDir = H
 
 
 @app.command()
-def release(recipe: Recipe = RECIPE, videos: Videos = VIDEOS, home: HomeDir = HOME, changes: Changes = None) -> None:
+def release(  # noqa: PLR0913 - the options of a command
+    recipe: Recipe = RECIPE,
+    videos: Videos = VIDEOS,
+    home: HomeDir = HOME,
+    changes: Changes = None,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Make the previous champion the champion again")] = False,
+    copy_to: Annotated[
+        str, typer.Option("--copy-to", help="Copy a version to another home or http://HOST:5000, gated there")
+    ] = "",
+    model: Annotated[str, typer.Option("--model", help="With these two: NAME, for a copy NAME@alias or NAME/3")] = "",
+) -> None:
     """Register the generator; the gate decides whether it becomes the champion."""
-    _launch("release", recipe, videos, home, changes)
+    if rollback and copy_to:
+        raise VidgenError("Two things are asked for at once", got="--rollback, --copy-to", allowed="one of them")
+    if not (rollback or copy_to):
+        if model:
+            raise VidgenError("--model goes with --rollback or --copy-to", got=model)
+        _launch("release", recipe, videos, home, changes)
+        return
+    from flows.commands.release import copy_release, roll_back
+    from flows.home import Home
+    from flows.recipes.recipe import load
+
+    name = model or load(recipe, changes or []).model
+    say(roll_back(Home.open(home), name) if rollback else copy_release(Home.open(home), name, copy_to))
 
 
 @app.command()
@@ -196,6 +221,21 @@ def compare(  # noqa: PLR0913 - an option each
     say(table.model_dump_json(indent=1) if as_json else markdown(table))
     if any(row.failed for row in table.rows):
         raise typer.Exit(1)
+
+
+@app.command()
+def replay(
+    records: Annotated[Path, typer.Argument(help="The .samples.json file beside a page of the reports")],
+    out: Annotated[Path, typer.Option("--out", help="An .mp4 file")],
+    number: Annotated[list[int], typer.Option("--number", help="Which of them, from 0; may be given several times")],
+    model: Annotated[str, typer.Option("--model", help="The version that drew them")] = "shapes@champion",
+    home: HomeDir = HOME,
+) -> None:
+    """Draw samples of an evaluation again from their records."""
+    from flows.commands.replay import replay_samples
+    from flows.home import Home
+
+    _out.print(replay_samples(Home.open(home), model, records, number, out))
 
 
 @videos_app.command("make")

@@ -94,6 +94,19 @@ def explain(
 
 
 @data_app.command()
+def lineage(
+    model: Annotated[str, typer.Argument(help="name@alias or name/version")],
+    home: HomeDir = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """From a registered version to its run, its data release and its clips, and what was decided about it."""
+    from flows.commands.lineage import lineage as tell
+    from flows.home import Home
+
+    say(tell(Home.open(home), model, as_json=as_json))
+
+
+@data_app.command()
 def export(
     clip: Annotated[str, typer.Argument(help="A clip; the beginning of its id will do")],
     out: Annotated[Path, typer.Option("--out", help="An .mp4 or .mkv file")],
@@ -140,6 +153,20 @@ def forget(
     from flows.home import Home
 
     say(forget_source(Home.open(home), source, sure=lambda what: yes or typer.confirm(f"Remove {what} Go on?")))
+
+
+@data_app.command()
+def vacuum(
+    home: HomeDir = HOME,
+    keep_days: Annotated[float, typer.Option("--keep-days", help="Versions as young as that stay readable")] = 7.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove files that left the tables long ago and that no release of a registered version needs."""
+    from flows.commands.vacuum import vacuum_tables
+    from flows.home import Home
+
+    say(vacuum_tables(Home.open(home), keep_days=keep_days, dry_run=dry_run, as_json=as_json))
 
 
 @data_app.command()

@@ -21,7 +21,7 @@ from vidgen_core.errors import VidgenError
 if TYPE_CHECKING:
     from data_prep.tables import Tables
 
-__all__ = ["Home"]
+__all__ = ["Home", "registry_at"]
 
 # Below this a run would die half way, at the worst in a database: 200 MiB.
 MIN_FREE_BYTES = 200 * 2**20
@@ -120,6 +120,11 @@ class Home:
     def codecs_dir(self) -> Path:
         """Training of codecs, one folder a training job."""
         return self.root / "codecs"
+
+    @property
+    def encoders_dir(self) -> Path:
+        """Training of video encoders, one folder a training job."""
+        return self.root / "encoders"
 
     @property
     def training_dir(self) -> Path:
@@ -234,6 +239,21 @@ class Home:
                 stream.write(_me())
                 stream.flush()
             yield
+
+
+def registry_at(where: str) -> tuple[str, Path | None]:
+    """Another registry: its address, and where its files go if it is a database on this machine.
+
+    Args:
+        where: A home, or the address of an MLflow store: http://HOST:5000, sqlite:///FILE.
+
+    """
+    if where.startswith("sqlite:///"):
+        return where, Path(where.removeprefix("sqlite:///")).absolute().parent / "mlartifacts"
+    if "://" in where:
+        return where, None
+    home = Home.open(where)
+    return home.mlflow_uri, home.artifacts_dir
 
 
 def _locked(descriptor: int, wait_s: float, file: Path) -> bool:

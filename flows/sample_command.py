@@ -18,7 +18,7 @@ def sample(  # noqa: PLR0913 - an option each
     prompt: Annotated[list[str], typer.Option("--prompt", help="What to show; may be given several times")],
     out: Annotated[Path, typer.Option("--out", help="An .mp4 file")],
     until: Annotated[Path | None, typer.Argument(help="With --interpolate: the last picture")] = None,
-    model: Annotated[str, typer.Option("--model", help="name@alias or name/version")] = "shapes@champion",
+    model: Annotated[str, typer.Option("--model", help="name@alias, name/version, or a folder")] = "shapes@champion",
     home: HomeDir = HOME,
     seed: int = 0,
     steps: Annotated[int | None, typer.Option(min=1, max=1000)] = None,
@@ -39,6 +39,7 @@ def sample(  # noqa: PLR0913 - an option each
     inpaint: Annotated[Path | None, typer.Option("--inpaint", help="A video of which a part is drawn anew")] = None,
     mask: Annotated[str | None, typer.Option("--mask", help="That part: x,y,w,h or a picture, white there")] = None,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="With what is given: times that each step is taken")] = 1,
+    blocked_too: Annotated[bool, typer.Option("--blocked-too", help="Even if it saw what was taken down")] = False,
 ) -> None:
     """Draw videos from a registered model; several prompts stand side by side."""
     from flows.home import Home
@@ -51,6 +52,7 @@ def sample(  # noqa: PLR0913 - an option each
     )  # fmt: skip
     changes = {"steps": steps, "guidance": guidance, "negative": negative}
     notes = draw(
-        Home.open(home), model, prompt, out, seed=seed, changes=changes, conditions=condition or [], wish=wish
+        Home.open(home), model, prompt, out, seed=seed, changes=changes, conditions=condition or [], wish=wish,
+        blocked_too=blocked_too,
     )  # fmt: skip
     say("\n".join([*notes, str(out)]))

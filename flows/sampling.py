@@ -4,21 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pydantic import ValidationError
-
-from data_prep.clips import encode
 from flows.home import Home
 from flows.wishes import Wish, drawn_around
 from vidgen_core.applications.complete import Drawing
 from vidgen_core.applications.generator import Generator, check_prompt
+from vidgen_core.applications.movie import asked_for, movie
 from vidgen_core.errors import VidgenError
 from vidgen_core.registry.models import fetch
-from vidgen_core.sampling import Sampling
 
-__all__ = ["draw"]
-
-_LEAST_SIDE_PX = 128
+__all__ = ["check_out", "draw"]
 
 
 def draw(  # noqa: PLR0913 - what, from which model, where to, and how
@@ -31,6 +25,7 @@ def draw(  # noqa: PLR0913 - what, from which model, where to, and how
     changes: Mapping[str, Any],
     conditions: Sequence[str],
     wish: Wish | None = None,
+    blocked_too: bool = False,
 ) -> list[str]:
     """Write an mp4 of one video a prompt, side by side; small videos are enlarged without smoothing.
 
@@ -43,6 +38,7 @@ def draw(  # noqa: PLR0913 - what, from which model, where to, and how
         changes: Fields of the model's `Sampling`; None leaves one as it is.
         conditions: Scores to ask for besides the model's own, as "motion=80%".
         wish: What to draw around; nothing if None.
+        blocked_too: Also from a version that learned from what was taken down.
 
     Returns:
         What the user should know, in sentences.
@@ -55,36 +51,27 @@ def draw(  # noqa: PLR0913 - what, from which model, where to, and how
     task = wish.task
     for prompt in prompts:
         check_prompt(prompt)
-    if out.suffix.lower() != ".mp4" or not out.absolute().parent.is_dir():
-        raise VidgenError(
-            "Videos cannot be written there", got=str(out), allowed="an .mp4 file in a folder that exists"
-        )
-    generator = Generator.load(fetch(home.mlflow_uri, model, home.cache_dir))
-    if changes.get("guidance") is not None and not generator.family.has_guidance:
-        raise VidgenError("This model cannot be guided", got=f"family {generator.card.family}", move="Drop --guidance")
-    own = generator.card.sampling
-    wanted = {name: value for name, value in changes.items() if value is not None}
-    sampling = own.model_copy(update={**wanted, "conditions": _conditions(own, conditions)})
+    check_out(out)
+    is_folder = (Path(model) / "generator.json").exists()
+    fetched = Path(model) if is_folder else fetch(home.mlflow_uri, model, home.cache_dir, blocked_too=blocked_too)
+    generator = Generator.load(fetched)
+    sampling = asked_for(generator, changes, conditions)
     if task:
         videos, notes = drawn_around(generator, wish, prompts, Drawing(seed, sampling, wish.rounds))
     else:
         videos, notes = generator.videos(prompts, seed=seed, sampling=sampling), []
-    factor = max(1, _LEAST_SIDE_PX // videos.shape[2])
-    large = videos.repeat(factor, axis=2).repeat(factor, axis=3)
-    out.write_bytes(encode(np.concatenate(list(large), axis=2), generator.card.frame_rate))
+    out.write_bytes(movie(videos, generator.card.frame_rate))
     return notes
 
 
-def _conditions(sampling: Sampling, told: Sequence[str]) -> dict[str, float | str]:
-    """The model's own conditions with changes such as "motion=80%", "motion=1.5" and "motion=null"."""
-    asked: dict[str, object] = {**sampling.conditions}
-    for one in told:
-        name, _, value = one.partition("=")
-        asked[name] = value
-    try:
-        kept = {name: value for name, value in asked.items() if value != "null"}
-        return Sampling.model_validate({"conditions": kept}).conditions
-    except ValidationError as error:
+def check_out(out: Path) -> None:
+    """Refuse what is no place for a video.
+
+    Raises:
+        VidgenError: It is no .mp4 file in a folder that exists.
+
+    """
+    if out.suffix.lower() != ".mp4" or not out.absolute().parent.is_dir():
         raise VidgenError(
-            "That is no condition", got=", ".join(told), allowed="NAME=80%, NAME=1.5 or NAME=null"
-        ) from error
+            "Videos cannot be written there", got=str(out), allowed="an .mp4 file in a folder that exists"
+        )

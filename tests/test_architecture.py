@@ -16,7 +16,20 @@ MAY_IMPORT = {
     "vidgen_core": {"vidgen_core"},
 }
 LAYERS = [
-    {"shapes", "clip", "chance", "errors", "frozen", "digests", "discovery", "scene", "sampling", "scalars", "betas"},
+    {
+        "shapes",
+        "clip",
+        "chance",
+        "errors",
+        "frozen",
+        "digests",
+        "discovery",
+        "choices",
+        "scene",
+        "sampling",
+        "scalars",
+        "betas",
+    },  # fmt: skip
     {"interfaces", "paths", "pyramid", "predictions", "layers", "weights"},
     {"networks", "objectives", "samplers", "guidance", "known", "codecs", "encoders"},
     {"families"},

@@ -8,9 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vidgen_core import digests, weights
 from vidgen_core.chance import Chance
 from vidgen_core.frozen import Frozen
 from vidgen_core.sampling import Guidance
@@ -29,6 +33,7 @@ __all__ = [
     "Space",
     "Text",
     "TextEncoder",
+    "VideoEncoder",
     "Work",
 ]
 
@@ -184,6 +189,23 @@ class Learner(nn.Module, ABC):
     reads_text: ClassVar[bool] = True
     # Whether it learns clips of other shapes than that of its space as well.
     any_shape: ClassVar[bool] = False
+    # Children of which every worker keeps all weights, because it needs them outside of a forward and backward pass.
+    kept_whole: ClassVar[tuple[str, ...]] = ()
+    # What it is told of its samples, by the names of columns in `Batch.scalars`; a clip that lacks one is not learned.
+    labels: ClassVar[tuple[str, ...]] = ()
+    # Whether a sample's loss hangs on the other samples of its step, on all workers: then pieces are no whole batch.
+    joins_samples: ClassVar[bool] = False
+
+    def begin(self) -> None:
+        """Before a training: take over the trained weights of others that the settings name; most name none.
+
+        Not in the constructor: what was trained is built again without them.
+
+        Raises:
+            VidgenError: They are not there, or do not fit.
+
+        """
+        return
 
     @abstractmethod
     def players(self) -> Mapping[str, Player]:
@@ -211,6 +233,8 @@ class Learner(nn.Module, ABC):
 class Family(Learner):
     """A selectable video generator: a learner that also generates. `<module>.Config.build(space)` makes one."""
 
+    # What hybrids may wrap: families with an exact `log_likelihood` whose samples are `drawn` with a gradient; with a
+    # `posterior` of codes and their `decode`, in two `halves`; with the methods of `families/_denoiser.py`.
     has_likelihood: ClassVar[bool] = False
     has_encoder: ClassVar[bool] = False
     has_denoiser: ClassVar[bool] = False
@@ -257,6 +281,40 @@ class Codec(nn.Module, ABC):
     def measure(self, latents: Latents) -> None:
         """Once after training: set what normalizes, from `latents` as coded now; without statistics nothing happens."""
         del latents
+
+
+class VideoEncoder(Learner):
+    """Clips to feature vectors: what metrics, filters, deduplication and critics look through.
+
+    `<module>.Config.build()` makes one; `config` builds it again, without its weights.
+    """
+
+    reads_text = False
+    any_shape = True
+    config: Frozen
+    dim: int
+
+    @abstractmethod
+    def embed(self, video: Video) -> Float[Tensor, "batch dim"]:
+        """Features of video in [-1, 1] of any length and size, with a gradient."""
+
+    @property
+    def digest(self) -> str:
+        """Changes when anything that could change a feature changes: file, configuration, weights."""
+        config = self.config.model_dump(mode="json")
+        return digests.of_value(
+            [type(self).__module__.rpartition(".")[2], config, weights.digest_of(self.state_dict())]
+        )
+
+    @torch.inference_mode()
+    def features(self, clips: Clips | NDArray[np.uint8], *, batch: int = 32) -> NDArray[np.float32]:
+        """Features float32 [N, dim] of clips uint8 [N, T, H, W, 3], each by itself."""
+        values, training, device = torch.as_tensor(clips), self.training, next(self.parameters()).device
+        self.eval()
+        parts = [some.to(device) for some in values.split(batch) if len(some)]
+        rows = [self.embed(to_unit(part)).float().cpu().numpy() for part in parts]
+        self.train(training)
+        return np.concatenate(rows) if rows else np.empty((0, self.dim), np.float32)
 
 
 class TextEncoder(ABC):

@@ -50,6 +50,38 @@ class Stage:
         blurred = finer(coarser(data))
         return self.start_noise * noise + (1 - self.start_noise) * blurred, end
 
+    def velocity(self, data: Latents, x: Latents, rest: Tensor) -> Latents:
+        """`start - end` of the line through `x` on which these data lie; the inverse of `data`.
+
+        A sample is `x = w n + b data`, w the weight of its noise. What upsampling keeps of the data has b = 1 - w all
+        along the stage; the details that it loses come in with it, b = (1 - rest) (1 - end_noise).
+
+        Args:
+            data: Clean samples at the stage's size.
+            x: Where the sample is.
+            rest: The share of the stage still ahead, shaped to broadcast against x; above 0 in the last stage.
+
+        """
+        travel, weight = self.start_noise - self.end_noise, self._weight(rest)
+        if self.number == 0:
+            return travel / weight * (x - data)
+        kept = finer(coarser(x - data))
+        details = (travel * x - (1 - self.end_noise) * self.start_noise * data) / weight
+        return travel / weight * kept + details - finer(coarser(details))
+
+    def data(self, velocity: Latents, x: Latents, rest: Tensor) -> Latents:
+        """Clean samples at the stage's size, of the line through `x` with this `start - end`; see `velocity`."""
+        travel, weight = self.start_noise - self.end_noise, self._weight(rest)
+        if self.number == 0:
+            return x - weight / travel * velocity
+        kept = finer(coarser(x - weight / travel * velocity))
+        details = (travel * x - weight * velocity) / ((1 - self.end_noise) * self.start_noise)
+        return kept + details - finer(coarser(details))
+
+    def _weight(self, rest: Tensor) -> Tensor:
+        """Of the noise in a sample."""
+        return rest * self.start_noise + (1 - rest) * self.end_noise
+
     def time(self, rest: Tensor) -> Tensor:
         """The network's time where a share `rest` of the stage is still ahead: 1 at its start, 0 at its end."""
         return self.end_time + rest * (self.start_time - self.end_time)

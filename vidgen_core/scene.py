@@ -17,6 +17,7 @@ from vidgen_core.frozen import Frozen
 
 __all__ = [
     "BOUNCES",
+    "CLASSES",
     "COLORS",
     "DIRECTIONS",
     "RADII",
@@ -25,6 +26,7 @@ __all__ = [
     "Description",
     "Manner",
     "area",
+    "class_of",
     "coverage",
     "extent",
     "parse",
@@ -50,6 +52,8 @@ BOUNCES: dict[str, tuple[int, int]] = {"left and right": (1, 0), "up and down": 
 # of a circle are a pixel each: smaller shapes are told apart by the checker, but hardly by a small model in minutes.
 RADII: dict[str, tuple[float, float]] = {"small": (5.4 / 32, 6.0 / 32), "large": (7.0 / 32, 7.6 / 32)}
 SPEEDS: dict[str, tuple[float, float]] = {"slow": (6.4 / 32, 7.4 / 32), "quick": (9.8 / 32, 10.8 / 32)}  # per second
+# What classifiers of clips learn: the kinds of shape that move in one direction.
+CLASSES = tuple((shape, direction) for shape in SHAPES for direction in DIRECTIONS)
 _ADVERBS = {"slow": "slowly", "quick": "quickly"}
 
 # Half sides relative to the radius, chosen so that areas are close and the size of a shape does not give away its kind.
@@ -118,6 +122,13 @@ def parse(caption: str) -> Description | None:
         size=found["size"],
         speed=speeds.get(found["adverb"] or ""),
     )
+
+
+def class_of(caption: str) -> int | None:
+    """The number among `CLASSES` of what a caption says; None of what bounces, stands still or is not of this world."""
+    said = parse(caption)
+    pair = None if said is None or said.manner != "moves" else (said.shape, str(said.direction))
+    return None if pair is None else CLASSES.index(pair)
 
 
 def prompts(count: int, seed: int) -> list[str]:

@@ -11,12 +11,12 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 
-__all__ = ["digest", "digest_of", "load", "read_card", "remove", "save", "sync_folder", "write_synced"]
+__all__ = ["digest", "digest_of", "load", "put", "read_card", "remove", "save", "sync_folder", "unlike", "write_synced"]
 
 _WEIGHTS, _CARD = "weights.safetensors", "card.json"
 
@@ -58,6 +58,32 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return from_bytes((folder / _WEIGHTS).read_bytes()), card
     except (SafetensorError, FileNotFoundError) as error:
         raise VidgenError(f"The weights in {folder} cannot be read", got=str(error), move=_MOVE) from error
+
+
+def put(state_dict: Mapping[str, Tensor], network: nn.Module, folder: Path) -> None:
+    """Put weights from a folder into a network.
+
+    Raises:
+        VidgenError: They are not this network's: one is missing, one too many, or one has another shape.
+
+    """
+    if (wrong := unlike(state_dict, network.state_dict())) is not None:
+        count, there, wanted = wrong
+        raise VidgenError(
+            f"The weights in {folder} are not those of this network: {count} tensors differ",
+            got=there, allowed=wanted, move=f"{_MOVE}, or use the version of the program that wrote it",
+        )  # fmt: skip
+    network.load_state_dict(state_dict)
+
+
+def unlike(there: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> tuple[int, str, str] | None:
+    """How tensors differ from those that are wanted, by name and shape: how many do, and both sides of the first."""
+    have, want = ({name: tuple(one.shape) for name, one in some.items()} for some in (there, wanted))
+    wrong = [name for name, shape in want.items() if have.get(name) != shape] + sorted(have.keys() - want)
+    if not wrong:
+        return None
+    first = wrong[0]
+    return len(wrong), f"{first} {have.get(first, 'is missing')}", f"{first} {want.get(first, 'is not wanted')}"
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from vidgen_core.frozen import Frozen
 __all__ = ["Table", "choose", "comparison_of", "markdown", "run_comparison"]
 
 _MINUTES = 10.0
+_HEADLINE = ("rfd", "rmmd", "fvd", "fvd2048_16f", "kvd", "recall", "coverage", "nearest_ratio")
 _NOTHING = "-"
 _LEGEND = """\
 Codec, latents, captions, budget and metrics are the same for all. Distances are lower when better, with their bootstrap
@@ -118,9 +119,21 @@ def markdown(table: Table) -> str:
 
 
 def _grid(done: Sequence[tuple[Entry, Evaluation]]) -> list[str]:
-    distances = list(dict.fromkeys(one.name for _, measured in done for one in measured.distances))
+    # All others are in the rows as JSON.
+    names = {one.name: one.key for _, measured in done for one in measured.distances if one.kind in _HEADLINE}
+    distances = list(names)
     shares = list(dict.fromkeys(name for _, measured in done for name in _shares(measured.truth)))
-    head = ["family", "parameters", "steps", "token-steps", "training", *distances, *shares, "s/clip", "calls/clip"]
+    head = [
+        "family",
+        "parameters",
+        "steps",
+        "token-steps",
+        "training",
+        *names.values(),
+        *shares,
+        "s/clip",
+        "calls/clip",
+    ]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for row, measured in done:
         told = {one.name: f"{one.value:.3g} [{one.low:.3g}, {one.high:.3g}]" for one in measured.distances}
@@ -136,7 +149,8 @@ def _grid(done: Sequence[tuple[Entry, Evaluation]]) -> list[str]:
         "real clips", *[_NOTHING] * 4, *(floors.get(name, _NOTHING) for name in distances),
         *(real.get(name, _NOTHING) for name in shares), _NOTHING, _NOTHING,
     ])  # fmt: skip
-    return [*(f"| {' | '.join(cells)} |" for cells in rows), ""]
+    protocols = ", ".join(f"`{name}`" for name in names)
+    return [*(f"| {' | '.join(cells)} |" for cells in rows), "", *([f"Protocols: {protocols}.", ""] if names else [])]
 
 
 def _large(count: float) -> str:

@@ -27,8 +27,8 @@ def explain(home: Home, what: str, settings: DataSettings, *, as_json: bool) -> 
     else:
         story = explain_source(tables, named.value)
     if as_json:
-        told = story.model_dump(mode="json") | {"releases": seen.releases, "models": seen.versions}
-        return json.dumps(told | {"models_unknown": seen.unknown}, indent=1)
+        told = story.model_dump(mode="json") | {"releases": seen.releases, "models": [*map(str, seen.versions)]}
+        return json.dumps(told | {"models_unknown": [*map(str, seen.unknown)]}, indent=1)
     lines = _clip(story) if isinstance(story, ClipStory) else _source(story)
     return "\n".join([*lines, *_models(seen)])
 
@@ -75,7 +75,7 @@ def _source(story: SourceStory) -> list[str]:
 
 
 def _models(seen: Seen) -> list[str]:
-    rows = [("seen by", version) for version in seen.versions] or [("seen by", "no registered model version")]
+    rows = [("seen by", str(version)) for version in seen.versions] or [("seen by", "no registered model version")]
     rows += [("unknown", f"{version}: files of its data release are gone") for version in seen.unknown]
     return [_pairs(rows)]
 

@@ -1,5 +1,6 @@
 """`vidgen forget`: takedown of a source."""
 
+import getpass
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,11 +33,24 @@ def forget_source(home: Home, what: str, *, sure: Callable[[str], bool]) -> str:
         there = ", ".join(f"{count:,} rows of {name}" for name, count in contents(tables, named.value).items())
         if not sure(f"{uri} ({named.value}): {there or 'nothing is left in the tables'}. This cannot be undone."):
             return "Nothing was removed."
+        if seen.versions:
+            from vidgen_core.registry.promotion import block
+
+            # Before anything is removed: a takedown that is stopped has blocked too much rather than too little.
+            why = f"it learned from {uri}, which was taken down"
+            block(home.mlflow_uri, seen.versions, why, who=getpass.getuser())
         removed = forget(tables, named.value, uri, seen.releases)
     rows = ", ".join(f"{count:,} rows of {name}" for name, count in removed.rows.items()) or "no rows were left"
     lines = [f"Removed {uri}: {rows}; {removed.files:,} files deleted, {removed.file_bytes / 1e6:.1f} MB."]
     lines.append("The next prepare passes over these bytes. The file itself, if you have it still, is yours to delete.")
-    lines += [f"Learned from it: {version}" for version in seen.versions] or ["No registered model version saw it."]
+    lines += [f"Learned from it, and is blocked until it is trained again: {version}" for version in seen.versions]
+    lines += [
+        f"A copy of {version} is at {place}; this blocks it there: vidgen release --copy-to {place} "
+        f"--model {version.name}/{version.version}"
+        for version in seen.versions
+        for place in version.copies
+    ]
+    lines += [] if seen.versions else ["No registered model version saw it."]
     lines += [f"May have learned from it, files of its release are gone: {version}" for version in seen.unknown]
     lines += [f"May show its pictures: {place}" for place in _shown(home)] if seen.releases or seen.unknown else []
     return "\n".join(lines)

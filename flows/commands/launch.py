@@ -15,6 +15,7 @@ from flows.recipes.recipe import load
 from flows.show import table
 from flows.spec import Spec
 from flows.stopping import stop
+from flows.teacher import with_teacher
 
 __all__ = ["run_spec", "spec_of"]
 
@@ -38,6 +39,7 @@ def spec_of(  # noqa: PLR0913 - the options of a command
         home.keep_tables_at(tables)
     if server := os.environ.get("MLFLOW_TRACKING_URI"):
         home.keep_registry_at(server)
+    chosen = with_teacher(chosen, home)
     place = place_of(videos)
     where = str(place.resolve()) if isinstance(place, Path) else place.uri
     return Spec(stage=stage or "prepare", recipe=chosen, videos=where, home_dir=home.root, ray=ray, jobs=jobs)

@@ -1,11 +1,19 @@
-"""Which registered model versions saw a clip or a source."""
+"""From clips to the model versions that saw them, and from a version back to its clips."""
 
-from typing import NamedTuple
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from data_prep.lineage import Named, read_releases, saw
+from data_prep.lineage import Named, clips_of, read_releases, saw
+from data_prep.tables import Release
+from flows.commands.text import aligned
 from flows.home import Home
 
-__all__ = ["Seen", "seen_by"]
+if TYPE_CHECKING:
+    from vidgen_core.registry.models import Version
+
+__all__ = ["Seen", "lineage", "seen_by"]
+
+_SHOWN = 8
 
 
 class Seen(NamedTuple):
@@ -13,14 +21,14 @@ class Seen(NamedTuple):
 
     Attributes:
         releases: Digests of the data releases that had it.
-        versions: Registered versions that were trained on these, "name version 3 @champion".
+        versions: Registered versions that were trained on these.
         unknown: Versions of which it cannot be told any more, because files of their release are gone.
 
     """
 
     releases: list[str]
-    versions: list[str]
-    unknown: list[str]
+    versions: "list[Version]"
+    unknown: "list[Version]"
 
 
 def seen_by(home: Home, named: Named) -> Seen:
@@ -36,3 +44,66 @@ def seen_by(home: Home, named: Named) -> Seen:
     from vidgen_core.registry.models import trained_on
 
     return Seen(releases, trained_on(home.mlflow_uri, releases), trained_on(home.mlflow_uri, unknown))
+
+
+def lineage(home: Home, model: str, *, as_json: bool) -> str:
+    """From a version's name to its run, its data release and its clips, and what the journal says of it.
+
+    Args:
+        home: Whose registry and tables.
+        model: `name@alias` or `name/number`.
+        as_json: With the ids of all clips and sources.
+
+    Raises:
+        VidgenError: There is no such version.
+
+    """
+    told = _told(home, model)
+    if as_json:
+        return json.dumps(told, indent=1)
+    release, clips = told["release"], told["clips"]
+    rows: list[tuple[str, str]] = [
+        ("version", f"{told['name']} version {told['version']}" + "".join(f" @{alias}" for alias in told["aliases"])),
+        ("model", told["model"]),
+        *([("blocked", told["blocked"])] if told["blocked"] else []),
+        ("recipe", told["run"]["recipe"]),
+        ("run", told["run"]["key"]),
+        ("MLflow run", told["run"]["mlflow"]),
+        ("release", release["digest"]),
+        *((name, f"version {state['version']}, {state['rows']:,} rows") for name, state in release["tables"].items()),
+        ("clips", f"{len(clips)} from {len({clip['source_id'] for clip in clips})} sources"),
+        *((clip["clip_id"], f"of {clip['source_id']}, {clip['split']}") for clip in clips[:_SHOWN]),
+        *([("...", "--json has all of them")] if len(clips) > _SHOWN else []),
+        *([("gone", f"{release['files_gone']} files of it, with their clips")] if release["files_gone"] else []),
+        *((f"journal {one['number']}", text)
+          for one in told["journal"] for text in (f"{one['action']} by {one['who']}", *one["reasons"])),
+    ]  # fmt: skip
+    return aligned(rows)
+
+
+def _told(home: Home, model: str) -> dict[str, Any]:
+    from vidgen_core.registry.journal import read
+    from vidgen_core.registry.models import version_of
+    from vidgen_core.registry.tracking import client
+
+    version, tables = version_of(home.mlflow_uri, model), home.tables()
+    file = home.releases_dir / f"{version.release}.json"
+    release = Release.model_validate_json(file.read_text()) if file.is_file() else None
+    clips, gone = clips_of(tables, release) if release else ([], 0)
+    return {
+        **version.model_dump(include={"name", "version", "aliases", "model", "blocked", "logged_model"}),
+        "run": {
+            "mlflow": version.run_id,
+            "key": version.tags.get("vidgen.run_key", ""),
+            "recipe": version.tags.get("vidgen.recipe", ""),
+        },
+        "release": {
+            "digest": version.release,
+            "tables": {name: state.model_dump() for name, state in release.tables.items()} if release else {},
+            "files_gone": gone,
+        },
+        "clips": clips,
+        "journal": [
+            entry.model_dump() for entry in read(client(home.mlflow_uri), version.name) if entry.to == version.version
+        ],
+    }

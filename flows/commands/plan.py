@@ -4,14 +4,24 @@ from data_prep.plan import Plan, Step, plan
 from flows.commands.text import aligned
 from flows.home import Home
 from flows.recipes.recipe import Recipe
+from flows.spec import last_spec
+from vidgen_core.errors import VidgenError
 
 __all__ = ["plan_prepare"]
 
 
 def plan_prepare(home: Home, videos: str, recipe: Recipe, *, as_json: bool) -> str:
     """The plan as text; nothing is decoded or written."""
-    made = plan(videos, home.tables(), recipe.data)
+    made = plan(videos, home.tables(), recipe.data, latents=_latents(home))
     return made.model_dump_json(indent=1) if as_json else _told(made)
+
+
+def _latents(home: Home) -> str:
+    """The table of the home's latest `vidgen latents`; "" where there is none."""
+    try:
+        return str(last_spec(home, "latents").result("latents").facts["latents"])
+    except VidgenError:
+        return ""
 
 
 def _told(made: Plan) -> str:

@@ -1,18 +1,23 @@
 """`vidgen train --prove-resume`: kill the training, go on, and compare with a run that nobody killed."""
 
+import json
 import tempfile
 from pathlib import Path
 
 from flows.commands.text import aligned
+from flows.home import Home
 from flows.spec import Spec
+from flows.stage import write_value
 from flows.stages.train import job_of
 from vidgen_core.training.prove import Proof, prove
 
-__all__ = ["prove_resume"]
+__all__ = ["kept_proof", "prove_resume"]
 
 
 def prove_resume(spec: Spec, *, as_json: bool) -> tuple[str, bool]:
     """What was found, as text or JSON, and whether the proof holds. The run itself is not touched.
+
+    The proof is kept beside the training, where the gate reads it.
 
     Raises:
         VidgenError: There are no latents to learn from, or a worker failed.
@@ -20,9 +25,26 @@ def prove_resume(spec: Spec, *, as_json: bool) -> tuple[str, bool]:
     """
     spec.home.training_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".proof-", dir=spec.home.training_dir) as folder:
-        proof = prove(job_of(spec), Path(folder))
+        job = job_of(spec)
+        proof = prove(job, Path(folder))
+    write_value(_file(spec.home, job.work_dir.name), proof)
     text = proof.model_dump_json(indent=1) if as_json else _told(proof)
     return text, proof.passed
+
+
+def kept_proof(home: Home, job: str) -> Proof | None:
+    """The latest proof of a training job, if there is one."""
+    file = _file(home, job)
+    if not file.exists():
+        return None
+    told = json.loads(file.read_text())
+    # It follows from the rest.
+    del told["passed"]
+    return Proof.model_validate(told)
+
+
+def _file(home: Home, job: str) -> Path:
+    return home.training_dir / f"{job}.proof.json"
 
 
 def _told(proof: Proof) -> str:

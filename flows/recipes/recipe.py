@@ -4,7 +4,7 @@ import inspect
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 from zoneinfo import available_timezones
 
 from cronsim import CronSim, CronSimError
@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from data_prep.select import RULES
 from data_prep.settings import DataSettings
 from vidgen_core import discovery
+from vidgen_core.choices import Choice, FamilyChoice, first_complaint
 from vidgen_core.errors import VidgenError, did_you_mean
 from vidgen_core.evaluation.settings import EvaluationSettings
 from vidgen_core.frozen import Frozen
@@ -20,66 +21,18 @@ from vidgen_core.registry.settings import GateSettings
 from vidgen_core.sampling import Sampling
 from vidgen_core.training.settings import TrainSettings
 
-__all__ = ["Choice", "CodecChoice", "FamilyChoice", "Recipe", "Schedule", "TextChoice", "load", "names", "override"]
-
-
-class Choice(Frozen):
-    """One of the things in a package: a file's name, a named size of its `Config`, and changes to that.
-
-    Written as `name:size` where there is nothing to change.
-
-    Args:
-        name: The file.
-        size: A classmethod of its `Config`; None takes the defaults.
-        options: Fields of its `Config` that differ from that size.
-
-    """
-
-    package: ClassVar[str]
-
-    name: str
-    size: str | None = None
-    options: dict[str, Any] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        name, _, size = value.partition(":")
-        return {"name": name, "size": size or None}
-
-    def config(self) -> dict[str, Any]:
-        """The whole configuration, checked against the file's `Config`; imports it, and with it torch.
-
-        Raises:
-            VidgenError: There is no such file, size or option, or a value does not fit.
-
-        """
-        made: type[Frozen] = discovery.load(self.package, self.name).Config
-        full = (made() if self.size is None else self._sized(made)).model_dump(mode="json")
-        for key, value in self.options.items():
-            if key not in made.model_fields:
-                raise VidgenError(
-                    f"{self.name} has no option {key!r}",
-                    allowed=", ".join(made.model_fields),
-                    move=did_you_mean(key, made.model_fields),
-                )
-            full[key] = value
-        try:
-            return made.model_validate(full).model_dump(mode="json")
-        except ValidationError as error:
-            raise VidgenError(f"{self.name} cannot be built so: {first_complaint(error)}") from error
-
-    def _sized(self, made: type[Frozen]) -> Frozen:
-        sizes = [name for name, member in vars(made).items() if isinstance(member, classmethod) and name[0] != "_"]
-        if self.size not in sizes:
-            raise VidgenError(
-                f"{self.name} has no size {self.size!r}",
-                allowed=", ".join(sizes) or "none, leave it out",
-                move=did_you_mean(str(self.size), sizes),
-            )
-        return getattr(made, self.size)()
+__all__ = [
+    "Choice",
+    "CodecChoice",
+    "FamilyChoice",
+    "Recipe",
+    "Schedule",
+    "TextChoice",
+    "changed_values",
+    "load",
+    "names",
+    "override",
+]
 
 
 class CodecChoice(Choice):
@@ -92,12 +45,6 @@ class TextChoice(Choice):
     """A file of `vidgen_core/encoders` that encodes captions."""
 
     package = "vidgen_core.encoders"
-
-
-class FamilyChoice(Choice):
-    """A file of `vidgen_core/families`."""
-
-    package = "vidgen_core.families"
 
 
 class Schedule(Frozen):
@@ -202,12 +149,7 @@ def load(name: str, changes: Sequence[str] = ()) -> Recipe:
 
 def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
     """The recipe with changes "key.key=value"; a value is JSON, or a text where it is none."""
-    values = recipe.model_dump(mode="json")
-    for change in changes:
-        path, sign, text = change.partition("=")
-        if not sign:
-            raise VidgenError("A change is a key and a value", got=change, move="Write --set data.frames=9")
-        _set(values, recipe, path.split("."), _value(text), path)
+    values = changed_values(recipe, changes)
     try:
         changed = Recipe.model_validate(values)
     except ValidationError as error:
@@ -218,12 +160,20 @@ def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
     return changed
 
 
-def first_complaint(error: ValidationError) -> str:
-    """The first thing that a validation found wrong, as a sentence without its full stop."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    said = first["msg"].removeprefix("Value error, ")
-    return f"{place}: {said[0].lower()}{said[1:].rstrip('.')}, got {first['input']!r}"
+def changed_values(recipe: Frozen, changes: Sequence[str]) -> dict[str, Any]:
+    """The values of a recipe, or of another tree of settings, with changes "key.key=value"; not validated.
+
+    Raises:
+        VidgenError: A change has no value, or there is no such key.
+
+    """
+    values = recipe.model_dump(mode="json")
+    for change in changes:
+        path, sign, text = change.partition("=")
+        if not sign:
+            raise VidgenError("A change is a key and a value", got=change, move="Write --set data.frames=9")
+        _set(values, recipe, path.split("."), _value(text), path)
+    return values
 
 
 def _set(values: dict[str, Any], at: Frozen, keys: list[str], value: object, path: str) -> None:

@@ -1,19 +1,26 @@
 """A measured generator to a version in the registry, the champion if the gate lets it; and the page."""
 
 import getpass
+import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from data_prep.tables import Release
+from flows.commands.prove import kept_proof
 from flows.spec import STAGES, Row, Spec, StageResult
 from flows.stage import ProgressFile
 from flows.stages.train import open_tracker
 from flows.strip import read_strip
 from vidgen_core.evaluation.evaluate import Evaluation
 from vidgen_core.evaluation.page import PageData, render
-from vidgen_core.registry.gate import Decision
-from vidgen_core.registry.models import Version, promote, register
+from vidgen_core.registry.gate import Decision, Evidence
+from vidgen_core.registry.models import SHAPE_TAG, Version, register, version_of
+from vidgen_core.registry.promotion import promote
+from vidgen_core.registry.trial import drawn
 from vidgen_core.training.journal import History
 
 __all__ = ["run"]
@@ -25,23 +32,53 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     release = spec.result("latents").facts["release"]
     evaluation = Evaluation.model_validate_json((spec.run_dir / "evaluation.json").read_text())
     tracker = open_tracker(spec)
-    tags = {"vidgen.release": release, "vidgen.recipe": recipe.name, "vidgen.run_key": spec.run_key}
+    shape = f"{recipe.data.frames}x{recipe.data.height}x{recipe.data.width}"
+    tags = {"vidgen.release": release, "vidgen.recipe": recipe.name, "vidgen.run_key": spec.run_key, SHAPE_TAG: shape}
     version = register(tracker, recipe.model, Path(trained["model_dir"]), model=trained["model"], tags=tags)
-    lock_file = spec.home.root / "promotion.lock"
-    decision = promote(tracker.uri, version, evaluation, recipe.gate, lock_file=lock_file, who=getpass.getuser())
+    tracker.checkpoints(version.logged_model, _figures(Path(trained["history"]), evaluation), (recipe.name, release))
+    decision = promote(tracker.uri, version, _evidence(spec, evaluation, version), who=getpass.getuser())
     page = spec.home.reports_dir / f"{recipe.model}-{version.version}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(render(_page(spec, evaluation, version, decision)))
+    shutil.copyfile(spec.result("evaluate").facts["samples"], page.with_suffix(".samples.json"))
     tracker.artifact(page, "report")
     tracker.finish()
-    alias = "champion" if decision.promoted else "challenger"
-    note = " ".join(decision.reasons)
-    rows = (Row(name=f"{recipe.model} version {version.version} @{alias}", note=note), Row(name="page", note=str(page)))
+    named = version_of(tracker.uri, f"{version.name}/{version.version}")
+    note = " ".join([*decision.reasons, *decision.notes])
+    rows = (Row(name=str(named), note=note), Row(name="page", note=str(page)))
     facts = {
         "version": version.version, "promoted": decision.promoted, "page": str(page), "reasons": decision.reasons,
         "data": spec.result("prepare").facts["data"],
     }  # fmt: skip
     return StageResult(stage="release", rows=rows, facts=facts)
+
+
+def _evidence(spec: Spec, evaluation: Evaluation, version: Version) -> Evidence:
+    """What the gate decides upon: what was measured, proved, taken down, and drawn from the registry's bytes."""
+    proof = kept_proof(spec.home, Path(spec.result("train").facts["model_dir"]).name)
+    forgotten = spec.home.tables().read("forgotten").to_pylist()
+    return Evidence(
+        evaluation=evaluation,
+        settings=spec.recipe.gate,
+        run=version.run_id,
+        proof=None if proof is None else (proof.sentence, proof.passed),
+        taken_down=tuple(row["source_id"] for row in forgotten if version.release in row["releases"].split()),
+        drawn=drawn(spec.home.mlflow_uri, version),
+    )
+
+
+def _figures(history: Path, evaluation: Evaluation) -> list[dict[str, float]]:
+    """What was measured of each checkpoint on held-out clips, and of the last one by the evaluation."""
+    rows = [row for row in History.read(history) if any(name.startswith("held_out/") for name in row)]
+    held = [{name: row[name] for name in row if name == "step" or name.startswith("held_out/")} for row in rows]
+    last = held[-1]["step"] if held else 0
+    return [*held, {"step": last, **{f"eval/{one.key}": one.value for one in evaluation.distances}}]
+
+
+def _records(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of the samples on the page, in its order."""
+    rows = [row for row in json.loads(Path(facts["samples"]).read_text()) if row["purpose"] == facts["purpose"]]
+    return [rows[number] for number in facts["numbers"]]
 
 
 def _page(spec: Spec, evaluation: Evaluation, version: Version, decision: Decision) -> PageData:
@@ -62,6 +99,12 @@ def _page(spec: Spec, evaluation: Evaluation, version: Version, decision: Decisi
         evaluation=evaluation,
         made=shown["made"],
         prompts=facts["evaluate"]["prompts"],
+        mistakes=facts["evaluate"]["mistakes"],
+        champion=shown.get("champion"),
+        champion_is=facts["evaluate"]["champion"],
+        nearest=shown.get("nearest"),
+        nearness=facts["evaluate"].get("nearness", ()),
+        records=_records(facts["evaluate"]),
         real=shown["real"],
         captions=facts["evaluate"]["captions"],
         frame_rate=spec.recipe.data.frame_rate,

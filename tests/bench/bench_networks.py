@@ -43,12 +43,16 @@ def networks() -> dict[str, Any]:
     ways = {name: _step(network, _predict) for name, network in ours.items()}
     ways |= {name: _step(network, _predict_theirs) for name, network in theirs.items()}
     measured = interleave({name: lambda step=step: _processor_s(step) for name, step in ways.items()}, rounds=ROUNDS)
-    return {
-        "network_parameters": counts,
-        "network_step_s": {name: summary(values) for name, values in measured.items()},
+    ratios = {
         "dit_over_diffusers": ratio(measured, "dit", over="diffusers_dit"),
         "dit_over_diffusers_at_equal_width": ratio(measured, "dit_of_equal_width", over="diffusers_dit"),
         "unet_over_diffusers": ratio(measured, "unet", over="diffusers_unet"),
+    }
+    return {
+        "network_parameters": counts,
+        "network_step_s": {name: summary(values) for name, values in measured.items()},
+        **{name: one["median"] for name, one in ratios.items()},
+        "network_ratios": ratios,
     }
 
 

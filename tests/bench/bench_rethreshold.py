@@ -14,7 +14,7 @@ import pyarrow as pa
 from data_prep.cutting import with_media_keys
 from data_prep.losses import dropped_spans
 from data_prep.parts import write_part
-from data_prep.prepare import candidates
+from data_prep.prepare import CARRIED, candidates
 from data_prep.select import Select, judge
 from data_prep.settings import DataSettings
 from data_prep.tables import SCHEMAS, Part, Tables
@@ -42,13 +42,13 @@ def measure() -> dict[str, Any]:
 
 def _seconds(tables: Tables, least: float) -> dict[str, float]:
     marks, cpu = [time.perf_counter()], time.process_time()
-    spans, select = candidates(tables, DataSettings(select=Select(min_motion=least)))
+    spans, select = candidates(tables, DataSettings(select=Select(min_motion=least)), wait=True, columns=CARRIED)
     marks.append(time.perf_counter())
     verdicts = judge(spans, select)
     marks.append(time.perf_counter())
     dropped_spans(spans, verdicts)
     marks.append(time.perf_counter())
-    with_media_keys(spans.filter(pa.array(verdicts.kept)))
+    with_media_keys(spans.select(CARRIED).filter(pa.array(verdicts.kept)))
     marks.append(time.perf_counter())
     tables.release(["sources", "spans"])
     marks.append(time.perf_counter())

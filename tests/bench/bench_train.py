@@ -1,17 +1,20 @@
 """A step of the training engine against a bare PyTorch loop, Ray against a process, our networks against diffusers'.
 
-`python -m tests.bench.bench_train`; each module adds its own keys to .bench/train.json: `bench_loader` the loader's.
+`python -m tests.bench.bench_train [--rounds N]`; each module adds its own keys to .bench/train.json: `bench_loader` the
+loader's. Ratios are of processor seconds, so that neighbors on the machine count little; the clock's stand beside.
 """
 
+import argparse
 import os
 import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -37,33 +40,39 @@ from vidgen_core.training.speed import meter_of
 from vidgen_core.training.store import store_at
 
 ROUNDS, STEPS, CLIPS = 15, 10, 512
-RAY_ROUNDS, RAY_STEPS, RAY_WARM = 3, 60, 10
+RAY_STEPS, RAY_WARM = 60, 10
 SPACE = Space(channels=8, frames=5, height=8, width=8, text_dim=0)
 
 
 def main() -> None:
     """Measure and write .bench/train.json."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of engine and bare loop; of launchers a third")
+    rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         job = _job(Path(folder))
         ways = {"engine": _engine(job), "bare": _bare(job)}
-        on_cpu = interleave({name: partial(_per_step, cpu_seconds, run) for name, run in ways.items()}, rounds=ROUNDS)
-        on_clock = interleave(
-            {name: partial(_per_step, wall_seconds, run) for name, run in ways.items()}, rounds=ROUNDS
-        )
+        steps = interleave({name: partial(_per_step, run) for name, run in ways.items()}, rounds=rounds)
         saving_s = _saving(job)
-        launchers = _launchers(job, Path(folder))
+        launchers = _launchers(job, Path(folder), max(3, rounds // 3))
+    spent, passed = _each(steps)
+    spent_by, passed_by = _each(launchers)
+    ratios = {
+        "engine_over_bare": ratio(spent, "engine", over="bare"),
+        "engine_over_bare_wall": ratio(passed, "engine", over="bare"),
+        "ray_over_process": ratio(spent_by, "ray", over="process"),
+        "ray_over_process_wall": ratio(passed_by, "ray", over="process"),
+    }
     report(
         "train",
         {
+            **{name: one["median"] for name, one in ratios.items()},
+            "ratios": ratios,
             "parameters": sum(weight.numel() for weight in job.build().parameters()),
-            "step_cpu_s": {name: summary(values) for name, values in on_cpu.items()},
-            "step_wall_s": {name: summary(values) for name, values in on_clock.items()},
-            "engine_over_bare": ratio(on_cpu, "engine", over="bare"),
-            "engine_over_bare_wall": ratio(on_clock, "engine", over="bare"),
+            "step_cpu_s": {name: summary(values) for name, values in {**spent, **spent_by}.items()},
+            "step_wall_s": {name: summary(values) for name, values in {**passed, **passed_by}.items()},
             "checkpoint_stall_s": summary(saving_s),
-            "launcher_step_s": {name: summary(values) for name, values in launchers.items()},
-            "ray_over_process": ratio(launchers, "ray", over="process"),
             **networks(),
         },
         add=True,
@@ -71,8 +80,23 @@ def main() -> None:
     bench_loader.main()
 
 
-def _per_step(measure, run) -> float:
-    return measure(run) / STEPS
+class Cost(NamedTuple):
+    """Seconds of a step."""
+
+    cpu: float
+    wall: float
+
+
+def _each(measured: dict[str, list[Cost]]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Processor seconds and seconds on the clock of each way."""
+    return tuple(
+        {way: [getattr(one, kind) for one in costs] for way, costs in measured.items()} for kind in Cost._fields
+    )
+
+
+def _per_step(run: Callable[[], None]) -> Cost:
+    began, spent = time.perf_counter(), cpu_seconds(run)
+    return Cost(spent / STEPS, (time.perf_counter() - began) / STEPS)
 
 
 def _job(folder: Path) -> Job:
@@ -85,7 +109,7 @@ def _job(folder: Path) -> Job:
     file = folder / "latents.parquet"
     pq.write_table(to_table(columns, Stored(SPACE.shape, np.dtype(np.float16))), file, **WRITING)
     settings = TrainSettings(
-        steps=10**6, batch=32, schedule="constant", warmup_steps=0, weight_decay=0.0, checkpoint_every=10**6
+        steps=10**6, batch=8, schedule="constant", warmup_steps=0, weight_decay=0.0, checkpoint_every=10**6
     )
     return Job(kind="families", name="flow_matching", config=Config.tiny().model_dump(mode="json"), space=SPACE,
                settings=settings, data=Data(kind="latents", files=(file,)), work_dir=folder / "work")  # fmt: skip
@@ -156,26 +180,26 @@ def _saving(job: Job) -> list[float]:
 
 
 class Clock:
-    """A recorder that notes when each row came; rows are one step apart."""
+    """A recorder that notes when each row came and what its process had spent; rows are one step apart."""
 
     def __init__(self, file: Path) -> None:
-        self._file, self._times = file, []
+        self._file, self._rows = file, []
 
     def log(self, step: int, values: object) -> None:
-        """Note the time."""
+        """Note the times."""
         del step, values
-        self._times.append(time.perf_counter())
+        self._rows.append((time.process_time(), time.perf_counter()))
 
     def flush(self) -> None:
         """Nothing leaves before the end."""
 
     def close(self) -> None:
         """Write the times down."""
-        self._file.write_text("\n".join(map(str, self._times)))
+        np.save(self._file, np.array(self._rows))
 
 
-def _launchers(job: Job, folder: Path) -> dict[str, list[float]]:
-    """Median seconds a step, once started, of one worker in this process and on Ray."""
+def _launchers(job: Job, folder: Path, rounds: int) -> dict[str, list[Cost]]:
+    """Median costs of a step, once started, of one worker in this process and on Ray."""
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0",
                    "RAY_worker_niceness": "0"}  # fmt: skip
     import ray
@@ -185,13 +209,13 @@ def _launchers(job: Job, folder: Path) -> dict[str, list[float]]:
     settings = job.settings.model_copy(update={"steps": RAY_STEPS, "log_every": 1, "checkpoint_every": RAY_STEPS})
     number = 0
 
-    def take(fit) -> float:
+    def take(fit: Callable[[Job, Path], None]) -> Cost:
         nonlocal number
         number += 1
-        times, work_dir = folder / f"times-{number}", folder / f"run-{number}"
+        times, work_dir = folder / f"times-{number}.npy", folder / f"run-{number}"
         fit(job.model_copy(update={"settings": settings, "work_dir": work_dir}), times)
         shutil.rmtree(work_dir)
-        return float(np.median(np.diff([float(line) for line in times.read_text().split()])[RAY_WARM:]))
+        return Cost(*np.median(np.diff(np.load(times), axis=0)[RAY_WARM:], axis=0).tolist())
 
     def here(made: Job, times: Path) -> None:
         with closing(Clock(times)) as clock:
@@ -205,7 +229,7 @@ def _launchers(job: Job, folder: Path) -> dict[str, list[float]]:
             "process": lambda: take(here),
             "ray": lambda: take(lambda made, times: fit_on_ray(made, open_recorder=partial(Clock, times))),
         }
-        return interleave(ways, rounds=RAY_ROUNDS)
+        return interleave(ways, rounds=rounds)
     finally:
         ray.shutdown()
         shutil.rmtree(session, ignore_errors=True)

@@ -8,18 +8,19 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 __all__ = ["FOLDER", "cpu_seconds", "interleave", "ratio", "report", "summary", "wall_seconds"]
 
 FOLDER = Path(".bench")
+T = TypeVar("T")
 
 
-def interleave(ways: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, list[float]]:
+def interleave(ways: Mapping[str, Callable[[], T]], *, rounds: int) -> dict[str, list[T]]:
     """What each way measures in each round; the first round warms up and is dropped, and the order alternates."""
-    measured: dict[str, list[float]] = {name: [] for name in ways}
+    measured: dict[str, list[T]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name in list(ways) if number % 2 else reversed(list(ways)):
             value = ways[name]()
@@ -53,7 +54,6 @@ def _spent_s() -> float:
 def report(name: str, results: Mapping[str, Any], *, add: bool = False) -> None:
     """Write .bench/NAME.json with where and when, and print it; `add` keeps the other keys that are there."""
     where = {
-        "device": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
@@ -62,7 +62,7 @@ def report(name: str, results: Mapping[str, Any], *, add: bool = False) -> None:
     FOLDER.mkdir(exist_ok=True)
     file = FOLDER / f"{name}.json"
     before = json.loads(file.read_text()) if add and file.exists() else {}
-    text = json.dumps({**before, **results, "where": where}, indent=1)
+    text = json.dumps({**before, **results, "device": _processor(), "where": where}, indent=1)
     file.write_text(text + "\n")
     print(text)  # noqa: T201 - a program of its own
 

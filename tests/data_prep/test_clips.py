@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from data_prep.clips import encode
+from vidgen_core.clip import encode
 
 
 def test_the_bytes_of_a_clip_are_a_function_of_its_pictures_whatever_is_left_in_memory():

@@ -2,8 +2,10 @@
 
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 
+from data_prep import row_digests
 from data_prep.card import card
 from data_prep.explain import explain_clip
 from data_prep.fetching import OBJECTS
@@ -16,7 +18,8 @@ from data_prep.samples import make
 from data_prep.select import Select
 from data_prep.settings import DataSettings
 from data_prep.storage import Place, filesystem, place_of
-from data_prep.tables import Tables
+from data_prep.tables import SCHEMAS, Tables
+from data_prep.vacuum import vacuum
 from tests.data_prep.runners import InProcess
 from vidgen_core import discovery, weights
 from vidgen_core.errors import VidgenError
@@ -140,3 +143,21 @@ def test_what_is_forgotten_is_in_no_object_of_any_version(both, s3):
     every = SETTINGS.model_copy(update={"select": Select(min_motion=None, need_caption=False)})
     assert prepare(uri, tables, every, InProcess()).reasons["forgotten"] >= 1
     assert row["source_id"] not in tables.read("spans", ["source_id"])["source_id"].to_pylist()
+
+
+def test_vacuum_removes_objects_and_copies_that_no_kept_release_needs(s3, tmp_path):
+    filesystem("s3").mkdirs("vacuum")
+    place, releases = Place("s3://vacuum/tables"), []
+    tables = Tables(tmp_path / "copies", place)
+    for attempts in range(4):
+        rows = [{"source_id": "a", "stage": "cut", "attempts": attempts}]
+        tables.replace("retries", pa.Table.from_pylist(rows, SCHEMAS["retries"]))
+        releases.append(tables.release(["retries"]))
+    foreseen = vacuum(tables, releases[1:2], keep_days=0, dry_run=True)
+    assert vacuum(tables, releases[1:2], keep_days=0) == foreseen
+    assert (foreseen[0].files, foreseen[0].file_bytes > 0) == (2, True)
+    fresh = Tables(tmp_path / "others", place)
+    states = [releases[number].tables["retries"] for number in (1, 3)]
+    for state in states:
+        assert row_digests.of_files(fresh.files("retries", state.version)) == state.digest
+    assert set(fresh.stored("retries")) == {file for state in states for file in fresh.files("retries", state.version)}

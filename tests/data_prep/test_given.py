@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.clips import encode
 from data_prep.given import read_mask, read_picture, read_video
+from vidgen_core.clip import encode
 from vidgen_core.errors import VidgenError
 
 

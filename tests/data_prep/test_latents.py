@@ -6,14 +6,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from data_prep.clips import encode
 from data_prep.latents import embed_captions, encode_latents, latents_table
 from data_prep.parts import write_part
 from data_prep.run import PoolRunner
 from data_prep.tables import SCHEMAS, Part, Tables
 from data_prep.verify import verify_embeddings, verify_latents
 from vidgen_core import weights
-from vidgen_core.clip import decode_clips
+from vidgen_core.clip import decode_clips, encode
 from vidgen_core.codecs import causal_vae, identity
 from vidgen_core.codecs._open import open_codec
 from vidgen_core.encoders import hashed_words
@@ -38,17 +37,18 @@ class HereRunner:
             yield item, function(item)
 
 
-def clip_row(number, split, side=32):
+def clip_row(number, split, side=32, moved=0):
     pictures = np.zeros((5, side, 32, 3), np.uint8)
-    pictures[:, number % 12 : number % 12 + 4] = 40 + 10 * number
+    pictures[:, number % 12 : number % 12 + 4, moved:] = 40 + 10 * number
     media = encode(pictures, "8/1")
-    clip_id = hashlib.sha256(media + bytes([number])).hexdigest()[:32]
+    clip_id = hashlib.sha256(bytes([number])).hexdigest()[:24]
     known = {"clip_id": clip_id, "source_id": f"source{number}", "split": split, "media": media}
-    return known | {"frames": 5, "height": side, "width": 32, "frame_rate": "8/1", "media_sha256": "", "caption": ""}
+    known |= {"media_sha256": hashlib.sha256(media).hexdigest(), "caption": ""}
+    return known | {"frames": 5, "height": side, "width": 32, "frame_rate": "8/1"}
 
 
-def commit_clips(tables, unit, numbers, side=32):
-    rows = [clip_row(number, "held_out" if number % 4 == 3 else "train", side) for number in numbers]
+def commit_clips(tables, unit, numbers, side=32, moved=()):
+    rows = [clip_row(n, "held_out" if n % 4 == 3 else "train", side, 8 * (n in moved)) for n in numbers]
     captions = [{"clip_id": row["clip_id"], "caption": f"number {n % 3}"} for n, row in zip(numbers, rows, strict=True)]
     for name, content in (("clips", rows), ("captions", captions)):
         schema = SCHEMAS[name]
@@ -130,6 +130,30 @@ def test_only_new_clips_are_coded_and_gone_clips_lose_their_latents(tables, code
     encode_latents(tables, codec_dir, fewer, unit_clips=1)
     assert fewer.done == 0
     assert sorted(tables.read(name)["clip_id"].to_pylist()) == sorted(tables.read("clips")["clip_id"].to_pylist())
+
+
+def test_a_clip_whose_media_changed_under_its_id_is_coded_again_and_its_neighbors_are_not(tables, codec_dir):
+    name = encode_latents(tables, codec_dir, HereRunner(), unit_clips=3)
+    tables.commit("clips", SCHEMAS["clips"], [], drop=["a", "b"])
+    commit_clips(tables, "cropped", range(10), moved={1, 7})
+    coded = []
+    again = HereRunner()
+    again.map = lambda function, items, **_: ((unit, coded.extend(unit.clips) or function(unit)) for unit in items)
+    encode_latents(tables, codec_dir, again)
+    assert {clip.identity[0] for clip in coded} == {clip_row(number, "")["clip_id"] for number in (1, 7)}
+    assert verify_latents(tables, codec_dir, share=1.0).mismatches == ()
+    assert len(tables.read(name)) == 10
+
+
+def test_latents_that_do_not_say_of_which_media_they_are_are_made_again(tables, codec_dir):
+    name = encode_latents(tables, codec_dir, HereRunner(), unit_clips=6)
+    before = tables.digest(name)
+    file = tables.files(name)[0]
+    write_part(file, pq.read_table(file, partitioning=None).drop_columns("media_sha256"), **WRITING)
+    again = HereRunner()
+    encode_latents(tables, codec_dir, again, unit_clips=6)
+    assert again.done == 1
+    assert tables.digest(name) == before
 
 
 def test_another_codec_has_another_table(tables, codec_dir, tmp_path):

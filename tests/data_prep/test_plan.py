@@ -6,19 +6,23 @@ import shutil
 import pyarrow as pa
 import pytest
 
-from data_prep import captioning
-from data_prep import clips as clips_module
+from data_prep import captioning, cutting
 from data_prep import prepare as prepare_module
 from data_prep import units as units_module
 from data_prep.captioning import GENERATED
+from data_prep.latents import encode_latents
 from data_prep.losses import LOSS_EXIT
 from data_prep.plan import plan
 from data_prep.prepare import prepare
 from data_prep.samples import make
 from data_prep.select import Select
 from data_prep.settings import DataSettings
+from data_prep.stages import black_bars
 from data_prep.tables import SCHEMAS, Tables
+from data_prep.verify import verify_latents
 from tests.data_prep.runners import InProcess
+from vidgen_core import clip as clips_module
+from vidgen_core import weights
 from vidgen_core.errors import VidgenError
 
 SETTINGS = DataSettings(select=Select(min_motion=None))
@@ -59,8 +63,8 @@ def copy(done, tmp_path):
     return tmp_path / "copy" / "videos", Tables(tmp_path / "copy" / "tables")
 
 
-def steps(videos, tables, settings):
-    return {step.name: step for step in plan(videos, tables, settings).steps}
+def steps(videos, tables, settings, latents=""):
+    return {step.name: step for step in plan(videos, tables, settings, latents=latents).steps}
 
 
 def with_motion(least):
@@ -177,6 +181,39 @@ def test_a_changed_stage_analyzes_again_and_encodes_nothing(copy, encodes, monke
     assert cut.unknown == len(tables.read("clips"))
     prepare(videos, tables, SETTINGS, InProcess())
     assert encodes == {"encoded": 0, "analyzed": 5}
+
+
+def cropped_otherwise(monkeypatch):
+    score = black_bars.score
+    monkeypatch.setattr(black_bars, "VERSION", 99)
+    monkeypatch.setattr(black_bars, "score", lambda view: score(view) | {"crop_x": 4, "crop_w": view.width - 4})
+
+
+def encoded_otherwise(monkeypatch):
+    monkeypatch.setattr(cutting, "ENCODING_VERSION", 99)
+    monkeypatch.setitem(clips_module._X264, "crf", "40")
+
+
+@pytest.mark.parametrize("changed", [cropped_otherwise, encoded_otherwise])
+def test_latents_of_clips_that_are_cut_otherwise_are_planned_and_made_again(copy, tmp_path, monkeypatch, changed):
+    videos, tables = copy
+    weights.save(tmp_path / "codec", {}, {"name": "identity", "config": {}})
+    name = encode_latents(tables, tmp_path / "codec", InProcess(), unit_clips=3)
+    clips, ids = len(tables.read("clips")), tables.read("clips", ["clip_id"])
+    there = steps(videos, tables, SETTINGS, name)["code"]
+    assert (there.reused, there.new, there.stale, there.removed, there.unknown) == (clips, 0, {}, 0, 0)
+    changed(monkeypatch)
+    code = steps(videos, tables, SETTINGS, name)["code"]
+    # What new crops will be is known when the sources have been analyzed.
+    assert (code.stale, code.unknown) in [({"crop or encoding": clips}, 0), ({}, clips)]
+    assert (code.reused, code.new, code.removed) == (0, 0, 0)
+    prepare(videos, tables, SETTINGS, InProcess())
+    assert tables.read("clips", ["clip_id"]).sort_by("clip_id") == ids.sort_by("clip_id")
+    assert steps(videos, tables, SETTINGS, name)["code"].stale == {"crop or encoding": clips}
+    assert len(verify_latents(tables, tmp_path / "codec", share=1.0).mismatches) == clips
+    encode_latents(tables, tmp_path / "codec", InProcess())
+    assert verify_latents(tables, tmp_path / "codec", share=1.0).mismatches == ()
+    assert steps(videos, tables, SETTINGS, name)["code"] == there
 
 
 def test_losses_above_the_budget_fail_the_run_after_all_good_work_is_committed(copy, done):

@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from data_prep.run import PoolRunner
+from data_prep import run
+from data_prep.run import Failure, PoolRunner, RayRunner
 
 PROGRAM = """
 from tests.data_prep.test_pool import wait_here
@@ -57,3 +58,34 @@ def test_all_passes_have_one_clean_process_as_their_parent():
     parents = {parent for _ in range(2) for _, parent in runner.map(parent_of_here, range(4))}
     assert len(parents) == 1
     assert os.getpid() not in parents
+
+
+MIB = 2**20
+LEAKED = []
+
+
+def leak(number):
+    """A task whose decoder leaks; it ends its process where the leaks of others would have been its own."""
+    LEAKED.append(b"x" * 40 * MIB)
+    if len(LEAKED) > 6 or number == 7:
+        os._exit(1)
+    return os.getpid()
+
+
+def test_a_leak_costs_no_item_and_no_run(monkeypatch):
+    monkeypatch.setattr(run, "GROWN_BYTES", 60 * MIB)
+    found = list(PoolRunner(2).map(leak, range(20)))
+    assert sorted(number for number, _ in found) == list(range(20))
+    failed = [number for number, result in found if isinstance(result, Failure)]
+    assert failed == [7]
+    assert len({result for _, result in found if isinstance(result, int)}) > 2
+
+
+def pid_of_here(_):
+    return os.getpid()
+
+
+def test_a_process_of_ray_ends_after_some_tasks(ray_session, monkeypatch):
+    monkeypatch.setattr(run, "TASKS_A_PROCESS", 2)
+    pids = [pid for _, pid in RayRunner(cores=1).map(pid_of_here, range(6))]
+    assert max(pids.count(pid) for pid in pids) == 2

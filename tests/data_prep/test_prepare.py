@@ -11,11 +11,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from data_prep import losses
 from data_prep.decode import take_decoded
-from data_prep.prepare import prepare
+from data_prep.prepare import CARRIED, candidates, prepare
 from data_prep.run import Failure, PoolRunner, RayRunner
 from data_prep.samples import make
-from data_prep.select import Select
+from data_prep.select import Select, judge
 from data_prep.settings import DataSettings
 from data_prep.tables import Tables
 from tests.data_prep.runners import InProcess
@@ -88,6 +89,18 @@ def test_processes_give_the_same_release_as_this_process(videos, prepared, tmp_p
 def test_ray_gives_the_same_release_as_this_process(videos, prepared, tmp_path, ray_session):
     other = prepare(videos, Tables(tmp_path / "tables"), SETTINGS, RayRunner())
     assert other.release.digest == prepared[0].release.digest
+
+
+@pytest.mark.parametrize(
+    "select", [Select(), Select(min_motion=2.0, max_noise=3.0), Select(min_motion=None, drop_share={"min_motion": 0.5})]
+)
+def test_spans_with_fewer_columns_are_judged_as_those_with_all(prepared, select):
+    settings = DataSettings(select=select)
+    (every, strict), (some, same) = (candidates(prepared[1], settings, columns=names) for names in (None, CARRIED))
+    assert strict == same
+    assert set(CARRIED) < set(some.column_names) < set(every.column_names)
+    rejects = [losses.dropped_spans(spans, judge(spans, strict)) for spans in (every, some)]
+    assert rejects[0].equals(rejects[1])
 
 
 def test_a_threshold_decodes_nothing_and_cuts_only_what_changed(videos, prepared, tmp_path):

@@ -109,6 +109,23 @@ def test_replacing_by_equal_content_makes_no_version(tmp_path):
     assert tables.read("derived", ["clip_id"])["clip_id"].to_pylist() == ["b"]
 
 
+@pytest.mark.parametrize("folder", ["part=1", "a[1]*?'b"])
+def test_many_files_are_read_as_each_of_them_is_whatever_their_folder_is_called(tmp_path, folder):
+    tables, kinds = Tables(tmp_path / folder), ROWS.drop_columns(["media", "latent"])
+    parts = [pa.concat_tables([kinds.slice(start, 3)] * (start + 1)) for start in (4, 0, 1, 2, 3) * 14]
+    committed = []
+    for number, rows in enumerate(parts):
+        file = tables.part_file("kinds", f"{number:03d}")
+        write_part(file, rows)
+        committed.append(Part(f"{number:03d}", file, len(rows)))
+    tables.commit("kinds", kinds.schema, committed)
+    everything = pa.concat_tables(parts)
+    assert tables.read("kinds").equals(everything)
+    assert tables.read("kinds", ["yes", "next"]).equals(everything.select(["yes", "next"]))
+    assert tables.query("FROM kinds").column_names == kinds.column_names
+    assert len(tables.holding("kinds", "name", "ab")) == sum("ab" in rows["name"].to_pylist() for rows in parts)
+
+
 def test_queries_see_every_table_and_a_wrong_one_is_a_sentence(tmp_path):
     tables = Tables(tmp_path)
     tables.commit("clips", SCHEMA, [part(tables, "u", ["a", "b"])])

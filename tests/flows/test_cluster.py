@@ -17,6 +17,7 @@ from tests.nodes import ROOT, Nodes
 from vidgen_core import weights
 from vidgen_core.errors import VidgenError
 from vidgen_core.training.journal import History
+from vidgen_core.training.speed import CLOCKED
 
 VIDEOS = 60
 LIMIT_S = 600
@@ -46,8 +47,8 @@ def final(home, stage):
 
 def rows(home):
     (folder,) = home.glob("training/*/history.jsonl")
-    timed = ("train/steps_per_s", "train/samples_per_s", "train/wait_share")
-    return [{name: value for name, value in row.items() if name not in timed} for row in History.read(folder)]
+    told = History.read(folder)
+    return [{name: value for name, value in row.items() if not name.startswith(CLOCKED)} for row in told]
 
 
 class Running:

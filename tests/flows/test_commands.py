@@ -15,7 +15,8 @@ from data_prep.prepare import prepare
 from data_prep.samples import make
 from data_prep.tables import Tables
 from flows.commands.forget import forget_source
-from flows.commands.lineage import seen_by
+from flows.commands.lineage import lineage, seen_by
+from flows.commands.vacuum import kept_releases, vacuum_tables
 from flows.home import Home
 from flows.recipes.recipe import load
 from flows.spec import Spec, StageResult
@@ -24,6 +25,7 @@ from tests.data_prep.runners import InProcess
 from vidgen_core import weights
 from vidgen_core.codecs import causal_vae
 from vidgen_core.encoders._open import open_encoder
+from vidgen_core.errors import VidgenError
 from vidgen_core.training.columns import TensorColumn, stored_in
 
 ROOT = Path(__file__).parents[2]
@@ -104,15 +106,50 @@ def test_forget_asks_first_and_names_the_versions_that_learned_from_it(prepared)
     for tag in (release, "another"):
         store.create_model_version("shapes", "somewhere", tags={"vidgen.release": tag})
     store.set_registered_model_alias("shapes", "champion", "1")
+    # Vacuum leaves alone what a registered version learned from, however old.
+    assert [one.digest for one in kept_releases(home, 0)] == [release]
     uri = tables.query("select any_value(uri) uri from spans join clips using (clip_id)")["uri"][0].as_py()
+    before = json.loads(lineage(home, "shapes@champion", as_json=True))["clips"]
     rows = len(tables.read("clips"))
+    assert {clip["clip_id"] for clip in before} == set(tables.read("clips")["clip_id"].to_pylist())
     assert "Nothing was removed" in forget_source(home, uri, sure=lambda what: uri not in what)
     assert len(tables.read("clips")) == rows
     told = vidgen("forget", uri, "--home", home.root, "--yes")
-    assert "Learned from it: shapes version 1 @champion" in told
+    assert "Learned from it, and is blocked until it is trained again: shapes version 1 @champion" in told
     assert "version 2" not in told
     assert len(tables.read("clips")) < rows
-    assert seen_by(home, find(tables, uri)).versions == ["shapes version 1 @champion"]
+    (seen,) = seen_by(home, find(tables, uri)).versions
+    assert (str(seen), seen.blocked) == ("shapes version 1", f"it learned from {uri}, which was taken down")
+    assert store.get_registered_model("shapes").aliases == {}
+    told = json.loads(lineage(home, "shapes/1", as_json=True))
+    assert told["release"]["digest"] == release
+    assert {clip["clip_id"] for clip in told["clips"]} < {clip["clip_id"] for clip in before}
+    assert told["release"]["files_gone"] == 1
+    assert [entry["action"] for entry in told["journal"]] == ["block"]
+    assert "blocked" in lineage(home, "shapes/1", as_json=False)
+
+
+def test_vacuum_removes_what_is_old_and_in_no_kept_release(prepared, tmp_path):
+    home, tables = Home.open(tmp_path / "home"), Tables(tmp_path / "home" / "tables")
+    releases = []
+    for count in range(1, 4):
+        tables.replace("captions", prepared[1].read("captions").slice(0, count))
+        releases.append(tables.release(["captions"]))
+        write_value(home.releases_dir / f"{releases[-1].digest}.json", releases[-1])
+    old, young, now = releases
+    for digest in (old.digest, now.digest):
+        os.utime(home.releases_dir / f"{digest}.json", (0, 0))
+    assert [one.digest for one in kept_releases(home, 7)] == [young.digest]
+    told = vacuum_tables(home, keep_days=7, dry_run=False, as_json=False)
+    assert told == "0 files removed, 0.0 MB freed; 1 releases stay readable."
+    freed = json.loads(vacuum_tables(home, keep_days=0, dry_run=True, as_json=True))["freed_bytes"]
+    assert freed == sum(tables.size_bytes(file) for file in tables.stored("captions")) - sum(
+        tables.listed("captions").values()
+    )
+    assert "2 files removed" in vidgen("vacuum", "--home", home.root, "--keep-days", 0)
+    assert tables.stored("captions") == tables.files("captions")
+    with pytest.raises(VidgenError, match="cannot be negative"):
+        vacuum_tables(home, keep_days=-1, dry_run=False, as_json=False)
 
 
 @pytest.mark.slow
@@ -151,3 +188,8 @@ def test_latents_are_verified_and_a_rotten_one_ends_with_1(prepared, tmp_path):
     told = vidgen(*at, code=1)
     assert clip_id in told
     assert "give vidgen latents again" in told
+
+
+def test_release_says_what_goes_together():
+    assert "one of them" in vidgen("release", "--rollback", "--copy-to", "x", code=2)
+    assert "--model goes with" in vidgen("release", "--model", "shapes", code=2)

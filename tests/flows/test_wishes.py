@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.clips import encode
 from data_prep.given import read_video
 from flows import sampling
 from flows.home import Home
 from flows.wishes import Wish
 from tests.vidgen_core.applications.conftest import FRAMES, SIDE, generator_of
+from vidgen_core.clip import encode
 from vidgen_core.errors import VidgenError
 from vidgen_core.families import flow_matching, gan
 from vidgen_core.networks import factorized_dit
@@ -36,7 +36,7 @@ def files(tmp_path):
 @pytest.fixture
 def draw(monkeypatch, files, able):
     def act(generator=able, **wish):
-        monkeypatch.setattr(sampling, "fetch", lambda *_: files)
+        monkeypatch.setattr(sampling, "fetch", lambda *_, **__: files)
         monkeypatch.setattr(sampling.Generator, "load", lambda _: generator)
         out = files / "out.mp4"
         notes = sampling.draw(

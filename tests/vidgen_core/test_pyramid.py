@@ -68,7 +68,7 @@ def test_a_clean_sample_enters_with_the_weight_that_the_stage_gives_it():
     assert torch.allclose(entered, (1 - after.start_noise) * finer(data))
 
 
-SIDE, COUNT = 8, 3
+SIDE = 8
 
 
 def matrix(operation, side):
@@ -77,11 +77,11 @@ def matrix(operation, side):
     return operation(pictures).flatten(1).T
 
 
-def jump(stage, side):
+def jump(stage, side, count):
     """What `renoise` makes of the picture before, and of noise."""
     none, small = torch.zeros(1, 1, 1, side, side).double(), torch.zeros(1, 1, 1, side // 2, side // 2).double()
-    grow = matrix(lambda video: renoise(video, stage, COUNT, none), side // 2)
-    return grow, matrix(lambda noise: renoise(small, stage, COUNT, noise), side)
+    grow = matrix(lambda video: renoise(video, stage, count, none), side // 2)
+    return grow, matrix(lambda noise: renoise(small, stage, count, noise), side)
 
 
 def field():
@@ -91,11 +91,12 @@ def field():
     return torch.sin(places.sum(1) / 3), covariance
 
 
-def test_a_gaussian_field_comes_out_with_its_covariance():
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_gaussian_field_comes_out_with_its_covariance(count):
     """Every stage's best velocity is linear for Gaussian data; mean and covariance are carried through all stages."""
     full_mean, full_covariance = field()
     mean, covariance = None, None
-    for stage in stages(COUNT):
+    for stage in stages(count):
         side = SIDE >> stage.halvings
         shrink = torch.eye(SIDE * SIDE, dtype=torch.float64)
         for halving in range(stage.halvings):
@@ -106,7 +107,7 @@ def test_a_gaussian_field_comes_out_with_its_covariance():
             mean, covariance = torch.zeros(side * side, dtype=torch.float64), unit
             blur = torch.zeros_like(unit)
         else:
-            grow, noise = jump(stage, side)
+            grow, noise = jump(stage, side, count)
             mean, covariance = grow @ mean, grow @ covariance @ grow.T + noise @ noise.T
             blur = matrix(lambda p: finer(coarser(p)), side)
 
@@ -132,3 +133,14 @@ def test_a_gaussian_field_comes_out_with_its_covariance():
             mean, covariance = whole @ mean + offset, whole @ covariance @ whole.T
     assert ((covariance - full_covariance).norm() / full_covariance.norm()).item() < 1e-3
     assert ((mean - full_mean).norm() / full_mean.norm()).item() < 1e-2
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_data_and_velocity_of_a_stage_are_two_readings_of_one_line(count):
+    data, noise = torch.randn(2, 3, 2, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rest = torch.tensor([0.9, 0.5, 0.01], dtype=torch.float64)[:, None, None, None, None]
+    for stage in stages(count):
+        start, end = stage.ends(data, noise)
+        x = rest * start + (1 - rest) * end
+        assert torch.allclose(stage.velocity(data, x, rest), start - end)
+        assert torch.allclose(stage.data(start - end, x, rest), data)

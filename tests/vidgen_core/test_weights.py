@@ -70,3 +70,19 @@ def test_missing_and_damaged_weights_are_sentences(tmp_path):
     os.truncate(tmp_path / "folder" / "weights.safetensors", 100)
     with pytest.raises(VidgenError, match="cannot be read"):
         weights.load(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("change", ["missing", "more", "another shape"])
+def test_weights_of_another_network_are_a_sentence_and_change_nothing(tmp_path, change):
+    network = model()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = {name: value + 1 for name, value in before.items()}
+    if change == "missing":
+        del state["0.bias"]
+    elif change == "more":
+        state["9.bias"] = torch.zeros(1)
+    else:
+        state["0.bias"] = torch.zeros(7)
+    with pytest.raises(VidgenError, match=r"1 tensors differ.*[09]\.bias.*run the stage that wrote it again"):
+        weights.put(state, network, tmp_path)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -91,7 +91,7 @@ class Generator:
         """Open a generator's folder.
 
         Raises:
-            VidgenError: The folder is none, or its weights are damaged.
+            VidgenError: The folder is none, or its weights are damaged or another family's.
 
         """
         file = folder / "generator.json"
@@ -101,7 +101,7 @@ class Generator:
         state, _ = weights.load(folder / "family")
         config = discovery.load("vidgen_core.families", card.family).Config.model_validate(card.config)
         family: Family = config.build(card.space)
-        family.load_state_dict(state)
+        weights.put(state, family, folder / "family")
         family.eval().requires_grad_(False)
         encoder = open_encoder(card.text, card.text_config)
         if card.text_digest not in ("", encoder.digest):

@@ -9,9 +9,14 @@ __all__ = ["open_codec"]
 
 
 def open_codec(folder: Path) -> Codec:
-    """The codec that a folder of `weights.save` holds; its card names the file and the configuration."""
+    """The codec that a folder of `weights.save` holds; its card names the file and the configuration.
+
+    Raises:
+        VidgenError: The folder holds no weights, or those of another codec.
+
+    """
     state, card = weights.load(folder)
     config = discovery.load("vidgen_core.codecs", card["name"]).Config.model_validate(card["config"])
     codec: Codec = config.build()
-    codec.load_state_dict(state)
+    weights.put(state, codec, folder)
     return codec.eval().requires_grad_(False)

@@ -1,7 +1,8 @@
-"""One evaluation of one generator: distances to held-out clips, exact checks where the truth is known, and the cost."""
+"""One evaluation of one generator: distances to real clips, measures of motion, exact checks, and the cost."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -9,12 +10,17 @@ from numpy.typing import NDArray
 
 from vidgen_core import scene
 from vidgen_core.evaluation import truth
-from vidgen_core.evaluation.distances import Measurement, frechet, measure, mmd
-from vidgen_core.evaluation.features import protocol_hash, random_features
+from vidgen_core.evaluation.clip_measures import motion_measures, still_measures
+from vidgen_core.evaluation.extractors._contract import Extractor, VideoEncoder
+from vidgen_core.evaluation.measurements import Measurement
+from vidgen_core.evaluation.neighbors import nearest
+from vidgen_core.evaluation.set_metrics import LEAST, Material, look, set_metrics
 from vidgen_core.evaluation.settings import EvaluationSettings
+from vidgen_core.evaluation.spaces import Spaces, open_spaces
+from vidgen_core.evaluation.text_match import TextMatcher, text_match
 from vidgen_core.frozen import Frozen
 
-__all__ = ["Evaluation", "Makes", "evaluate"]
+__all__ = ["Draw", "Evaluation", "Makes", "Shown", "evaluate"]
 
 Clips = NDArray[np.uint8]
 
@@ -35,6 +41,7 @@ class Evaluation(Frozen):
         data: Digest of the data release.
         held_out: The training objective on held-out clips.
         distances: Set metrics.
+        measures: Means over single clips, beside those over real ones.
         truth: Exact checks of generated clips; None when the data is not of the sample world.
         truth_real: The checker's own accuracy, on real held-out clips.
         not_run: What was not measured, and why.
@@ -46,6 +53,7 @@ class Evaluation(Frozen):
     data: str
     held_out: dict[str, float]
     distances: tuple[Measurement, ...]
+    measures: tuple[Measurement, ...] = ()
     truth: truth.Score | None
     truth_real: truth.Score | None
     not_run: dict[str, str]
@@ -56,54 +64,120 @@ class Evaluation(Frozen):
         return next((one for one in self.distances if one.name.startswith(name)), None)
 
 
+@dataclass(frozen=True)
+class Draw:
+    """Clips that were drawn together: `prompts` with one seed, clip i the i-th."""
+
+    purpose: str
+    clips: Clips
+    prompts: list[str]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What there is to look at.
+
+    Attributes:
+        draws: All that was drawn; the last is the one to show.
+        mistakes: For each of its clips what is wrong with it, by the exact checks.
+        nearest: For each of its clips the most similar training clip, an index; None without training clips.
+        nearness: Their distance over the median one of held-out clips; far below 1 is a copy.
+
+    """
+
+    draws: tuple[Draw, ...]
+    mistakes: list[tuple[str, ...]]
+    nearest: NDArray[np.intp] | None
+    nearness: NDArray[np.float64] | None
+
+
 def evaluate(
     generator: Makes,
-    real: Clips,
-    captions: Sequence[str],
+    material: Material,
     settings: EvaluationSettings,
     *,
     identity: tuple[str, str],
     held_out: dict[str, float],
-) -> tuple[Evaluation, Clips, list[str]]:
-    """Measure a generator against held-out clips.
+    encoders: Mapping[str, VideoEncoder] = {},
+    matchers: Sequence[TextMatcher] = (),
+) -> tuple[Evaluation, Shown]:
+    """Measure a generator against real clips.
 
     Args:
         generator: What is judged.
-        real: Held-out clips uint8 [N, T, H, W, 3].
-        captions: Their captions.
-        settings: How much.
+        material: Real clips.
+        settings: How much, and in which spaces.
         identity: Digests of the model and the data.
         held_out: Held-out values from training.
+        encoders: Trained encoders, by name, for further spaces.
+        matchers: Further models of captions and clips.
 
-    Returns:
-        The evaluation, and generated clips with their prompts to look at.
+    Raises:
+        VidgenError: Weights that the settings name cannot be read; nothing is drawn before they are.
 
     """
-    prompts = [captions[place % len(captions)] for place in range(settings.samples)]
+    spaces = open_spaces(settings, encoders)
+    spaces.matchers += matchers
+    prompts = [material.captions[place % len(material.captions)] for place in range(settings.samples)]
     began = time.monotonic()
-    made = generator.videos(prompts, seed=settings.seed)
+    drawn = Draw("distances", generator.videos(prompts, seed=settings.seed), prompts, settings.seed)
     seconds = (time.monotonic() - began) / len(prompts)
-    not_run: dict[str, str] = {"fvd": "needs I3D Kinetics-400 weights", "clip score": "needs open_clip weights"}
-    distances: tuple[Measurement, ...] = ()
-    if len(real) >= 8:
-        features_real, features_made = random_features(real), random_features(made)
-        distances = tuple(
-            measure(name, function, features_real, features_made, protocol=protocol_hash())
-            for name, function in (("rfd@random-conv64", frechet), ("rmmd@random-conv64", mmd))
-        )
-    else:
-        not_run["distances"] = f"needs 8 held-out clips, there are {len(real)}"
+    not_run = dict(spaces.not_run)
+    distances, measures, why = _in_all_spaces(spaces, material, drawn)
+    not_run |= why
+    of_motion, why = motion_measures(material, drawn.clips)
+    not_run |= why
     checked, checked_real = None, None
-    shown, shown_prompts = made, prompts
-    if all(scene.parse(caption) is not None for caption in captions):
-        shown_prompts = scene.prompts(settings.truth_prompts, settings.seed)
-        shown = generator.videos(shown_prompts, seed=settings.seed + 1)
-        checked = truth.score(truth.observe(shown), shown_prompts)
-        checked_real = truth.score(truth.observe(real), captions)
+    draws: list[Draw] = [drawn]
+    mistakes: list[tuple[str, ...]] = [()] * len(prompts)
+    if all(scene.parse(caption) is not None for caption in material.captions):
+        draws.append(_draw_worlds(generator, settings))
+        seen = truth.observe(draws[-1].clips)
+        checked, mistakes = truth.score(seen, draws[-1].prompts), truth.mistakes(seen, draws[-1].prompts)
+        checked_real = truth.score(truth.observe(material.held_out), material.captions)
     else:
         not_run["truth"] = "the captions are not those of the sample world"
     result = Evaluation(
-        model=identity[0], data=identity[1], held_out=held_out, distances=distances, truth=checked,
-        truth_real=checked_real, not_run=not_run, seconds_per_clip=seconds,
+        model=identity[0], data=identity[1], held_out=held_out, distances=tuple(distances),
+        measures=(*measures, *of_motion), truth=checked, truth_real=checked_real, not_run=not_run,
+        seconds_per_clip=seconds,
     )  # fmt: skip
-    return result, shown, list(shown_prompts)
+    closest, nearness = _nearest(spaces.extractors[0], material, draws[-1].clips)
+    return result, Shown(tuple(draws), mistakes, closest, nearness)
+
+
+def _draw_worlds(generator: Makes, settings: EvaluationSettings) -> Draw:
+    """Clips of prompts of the sample world, for the exact checks."""
+    asked, seed = scene.prompts(settings.truth_prompts, settings.seed), settings.seed + 1
+    return Draw("truth", generator.videos(asked, seed=seed), list(asked), seed)
+
+
+def _in_all_spaces(
+    spaces: Spaces, material: Material, drawn: Draw
+) -> tuple[list[Measurement], list[Measurement], dict[str, str]]:
+    """Distances, measures, and what was not run."""
+    distances, measures, not_run = [], [], {}
+    frames, few = material.held_out.shape[1], min(len(material.held_out), len(drawn.clips))
+    for extractor in spaces.extractors:
+        name = extractor.protocol.encoder
+        if frames < extractor.least_frames:
+            not_run[name] = f"needs {extractor.least_frames} frames, clips have {frames}"
+            continue
+        measures += still_measures(extractor, material, drawn.clips)
+        if few < LEAST:
+            not_run["distances"] = f"need {LEAST} held-out clips and as many samples, there are {few}"
+            continue
+        distances += set_metrics(extractor, material, look(extractor, material, drawn.clips))
+    measures += [text_match(one, material, drawn.clips, drawn.prompts) for one in spaces.matchers]
+    return distances, measures, not_run
+
+
+def _nearest(
+    extractor: Extractor, material: Material, clips: Clips
+) -> tuple[NDArray[np.intp], NDArray[np.float64]] | tuple[None, None]:
+    """The most similar training clips, and how near they are."""
+    if not len(material.trained):
+        return None, None
+    seen = look(extractor, material, clips)
+    return nearest(seen.trained, seen.held_out, seen.made)

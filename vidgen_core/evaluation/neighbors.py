@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["coverage", "density", "memorization", "precision", "recall"]
+__all__ = ["coverage", "density", "diversity", "memorization", "nearest", "precision", "recall"]
 
 Features = NDArray[np.float64]
 
@@ -40,6 +40,26 @@ def memorization(trained: Features, held_out: Features, made: Features) -> float
     ours = float(np.median(_apart(trained, made).min(0)))
     theirs = float(np.median(_apart(trained, held_out).min(0)))
     return ours / max(theirs, np.finfo(np.float64).tiny)
+
+
+def diversity(real: Features, made: Features) -> float:
+    """Mean distance of two made samples over that of two real ones: toward 0 where samples are alike."""
+    return _spread(made) / max(_spread(real), np.finfo(np.float64).tiny)
+
+
+def nearest(trained: Features, held_out: Features, made: Features) -> tuple[NDArray[np.intp], Features]:
+    """For each made sample its nearest training sample [N], and its distance over a held-out sample's median one [N].
+
+    A ratio far below 1 is a copy.
+    """
+    apart = _apart(trained, made)
+    healthy = float(np.median(_apart(trained, held_out).min(0)))
+    return apart.argmin(0), apart.min(0) / max(healthy, np.finfo(np.float64).tiny)
+
+
+def _spread(features: Features) -> float:
+    """Mean distance of two different samples."""
+    return float(_apart(features, features).sum() / (len(features) * (len(features) - 1)))
 
 
 def _radii(features: Features, neighbors: int) -> Features:

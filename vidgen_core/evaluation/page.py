@@ -1,9 +1,9 @@
 """The page: one HTML file that says what went in, what was kept, how it learned, what it reaches, and shows it."""
 
-import math
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from vidgen_core.evaluation import wording
 from vidgen_core.evaluation.curves import charts
-from vidgen_core.evaluation.distances import Measurement
 from vidgen_core.evaluation.evaluate import Evaluation
-from vidgen_core.evaluation.figures import aligned, bars, decimals_of, funnel, measured, number, percent, rejects
+from vidgen_core.evaluation.figures import aligned, bars, funnel, measured, number, percent, rejects
+from vidgen_core.evaluation.page_measures import distances, strip
 from vidgen_core.evaluation.pictures import Picture, picture
 from vidgen_core.evaluation.speeds import speed
 from vidgen_core.evaluation.truth import Share
@@ -22,7 +22,7 @@ from vidgen_core.evaluation.truth import Share
 __all__ = ["PageData", "render"]
 
 _MOST_STEPS = 6  # of the samples through training
-_STRIP_PX = 200  # width of the little drawing of an interval
+_COPIES = 8  # made clips that are shown beside their nearest training clips
 # Characters that HTML has no place for, not even escaped.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -38,6 +38,11 @@ class PageData:
         rejects: Reason -> count.
         histories: Logged rows of each training, {"step": ..., name: value}.
         evaluation: What was measured.
+        mistakes: For each made clip the aspects in which the exact checks fail it.
+        champion, champion_is: What the champion draws of the same prompts and seeds, and its name; or why nothing.
+        nearest, nearness: The training clip most like each made one, and how near it is: 1 is as near as new real
+            clips are, 0 a copy.
+        records: Of each made clip, what it was made from.
         made, real: Clips uint8 [N, T, H, W, 3], with `prompts` and `captions`; an empty caption is none.
         frame_rate: Of the clips, a fraction.
         facts: Where the version came from: digests, code, seeds, versions of libraries.
@@ -63,6 +68,12 @@ class PageData:
     captions: Sequence[str]
     frame_rate: str
     facts: Mapping[str, str]
+    mistakes: Sequence[Sequence[str]] = ()
+    champion: NDArray[np.uint8] | None = None
+    champion_is: str = ""
+    nearest: NDArray[np.uint8] | None = None
+    nearness: Sequence[float] = ()
+    records: Sequence[Mapping[str, Any]] = ()
     held_out: bool | None = None
     wanted: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -83,7 +94,11 @@ def render(data: PageData) -> str:
         tiles=_tiles(data),
         groups=_groups(data),
         aspects=_aspects(data),
-        distances=[_distance(one) for one in data.evaluation.distances],
+        distances=distances(data.evaluation.distances),
+        measures=distances(data.evaluation.measures),
+        beside_champion=_beside_champion(data),
+        copies=_copies(data),
+        records=json.dumps(list(data.records), indent=1) if data.records else "",
         held_out=_held_out(data),
         charts=[chart for name, rows in data.histories.items() for chart in charts(name, rows)],
         through=_through_training(data),
@@ -126,6 +141,7 @@ class _Shown:
     of: str
     words: str
     picture: Picture
+    wrong: str = ""
 
 
 def _shown(of: str, clips: NDArray[np.uint8], words: Sequence[str], frame_rate: str) -> list[_Shown]:
@@ -136,7 +152,7 @@ def _shown(of: str, clips: NDArray[np.uint8], words: Sequence[str], frame_rate: 
 
 def _groups(data: PageData) -> list[dict[str, Any]]:
     """Clips under headings: by caption where generated clips answer the real ones, otherwise those and these."""
-    made = _shown("generated", data.made, data.prompts, data.frame_rate)
+    made = _made(data)
     real = _shown("real", data.real, data.captions, data.frame_rate)
     captions = {shown.words for shown in real}
     if made and real and all(shown.words in captions for shown in made):
@@ -158,6 +174,34 @@ def _through_training(data: PageData) -> list[dict[str, Any]]:
     return rows
 
 
+def _made(data: PageData) -> list[_Shown]:
+    """Made clips with what is wrong with them, in words."""
+    shown = _shown("generated", data.made, data.prompts, data.frame_rate)
+    titles = [[wording.ASPECTS.get(name, (name, ""))[0].lower() for name in names] for names in data.mistakes]
+    wrong = [f"wrong: {', '.join(names)}" if names else "" for names in titles] or [""] * len(shown)
+    return [replace(one, wrong=told) for one, told in zip(shown, wrong, strict=False)]
+
+
+def _beside_champion(data: PageData) -> list[dict[str, Any]]:
+    """Each prompt as this version and as the champion draw it from the same seed."""
+    if data.champion is None:
+        return []
+    theirs = _shown("champion", data.champion, data.prompts, data.frame_rate)
+    return [{"words": ours.words, "clips": [ours, its]} for ours, its in zip(_made(data), theirs, strict=False)]
+
+
+def _copies(data: PageData) -> list[dict[str, Any]]:
+    """The made clips that are nearest to a training clip, and that clip."""
+    if data.nearest is None:
+        return []
+    rows = []
+    for place in sorted(range(len(data.nearness)), key=lambda place: data.nearness[place])[:_COPIES]:
+        made = _shown("generated", data.made[[place]], [data.prompts[place]], data.frame_rate)
+        real = _shown("learned from", data.nearest[[place]], [""], data.frame_rate)
+        rows.append({"words": data.prompts[place], "clips": [*made, *real], "near": number(data.nearness[place], 2)})
+    return rows
+
+
 def _clip_facts(data: PageData) -> str:
     """Size, length and rate of the clips on the page."""
     clips = data.made if len(data.made) else data.real
@@ -165,16 +209,6 @@ def _clip_facts(data: PageData) -> str:
         return ""
     _, frames, height_px, width_px, _ = clips.shape
     return f"{frames} frames of {width_px} \N{MULTIPLICATION SIGN} {height_px} pixels, {data.frame_rate} a second"
-
-
-def _strip(marks: Mapping[str, float | None], low: float, high: float) -> dict[str, float]:
-    """Places of figures on a line from `low` to `high`, in the strip's pixels; what was not measured has none."""
-    span = high - low or 1.0
-    return {
-        name: round(4 + (min(high, max(low, value)) - low) / span * (_STRIP_PX - 8), 1)
-        for name, value in marks.items()
-        if value is not None and math.isfinite(value)
-    }
 
 
 def _aspects(data: PageData) -> list[dict[str, Any]]:
@@ -190,21 +224,8 @@ def _aspects(data: PageData) -> list[dict[str, Any]]:
         wanted = data.wanted.get(name)
         marks = {"value": made.value, "low": low, "high": high, "wanted": wanted}
         rows.append({"title": title, "meaning": meaning, "made": made, "low": low, "high": high, "real": real,
-                     "wanted": wanted, "strip": _strip(marks, 0.0, 1.0)})  # fmt: skip
+                     "wanted": wanted, "strip": strip(marks, 0.0, 1.0)})  # fmt: skip
     return rows
-
-
-def _distance(one: Measurement) -> dict[str, Any]:
-    kind, _, protocol = one.name.partition("@")
-    title, meaning = wording.DISTANCES.get(kind, (wording.named(kind), "Between generated and real clips."))
-    marks = {"value": one.value, "low": one.low, "high": one.high, "wanted": one.floor}
-    known = [value for value in marks.values() if math.isfinite(value)]
-    decimals = decimals_of(known)
-    numbers = {"value": one.value, "low": one.low, "high": one.high, "floor": one.floor}
-    texts = {name: number(value, decimals) for name, value in numbers.items()}
-    strip = _strip(marks, min([0.0, *known]), 1.05 * max([0.0, *known]))
-    return {**texts, "title": title, "meaning": meaning, "name": one.name, "protocol": one.protocol, "n": one.n,
-            "strip": strip}  # fmt: skip
 
 
 def _held_out(data: PageData) -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ from vidgen_core import scene
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 
-__all__ = ["Observation", "Score", "Share", "observe", "score"]
+__all__ = ["Observation", "Score", "Share", "mistakes", "observe", "score"]
 
 Floats = NDArray[np.float64]
 
@@ -35,6 +35,7 @@ _STEEPEST = 0.577  # of the travel may be across the main direction: 30 degrees
 _STRAIGHT_PX = 0.5
 _PATCH = 29  # grid of the averaged picture, in pixels of a clip 32 high
 _SIDE_PX = 32.0
+_ASPECTS = ("one_shape", "color", "shape", "direction", "straight")
 
 
 @dataclass(frozen=True)
@@ -114,15 +115,21 @@ def score(observations: Sequence[Observation], captions: Sequence[str]) -> Score
     if len(observations) != len(captions):
         raise VidgenError("Each clip needs its caption", got=f"{len(observations)} clips, {len(captions)} captions")
     pairs = [(seen, told) for seen, text in zip(observations, captions, strict=True) if (told := scene.parse(text))]
-    moving = [(seen, told) for seen, told in pairs if told.manner == "moves"]
+    answers = [_answers(seen, told) for seen, told in pairs]
     return Score(
-        one_shape=_share([seen.count == 1 and seen.shape is not None for seen, _ in pairs]),
-        color=_share([seen.color == told.color for seen, told in pairs]),
-        shape=_share([seen.shape == told.shape for seen, told in pairs]),
-        direction=_share([seen.direction == told.direction for seen, told in moving]),
-        straight=_share([seen.straight for seen, _ in moving]),
+        **{name: _share([row[name] for row in answers if name in row]) for name in _ASPECTS},
         foreign=len(observations) - len(pairs),
     )
+
+
+def mistakes(observations: Sequence[Observation], captions: Sequence[str]) -> list[tuple[str, ...]]:
+    """For each clip the aspects in which it is not what its caption says; none for captions of another world."""
+    found = []
+    for seen, text in zip(observations, captions, strict=True):
+        told = scene.parse(text)
+        answers = _answers(seen, told) if told else {}
+        found.append(tuple(name for name, right in answers.items() if not right))
+    return found
 
 
 def observe(clips: NDArray[np.uint8]) -> list[Observation]:
@@ -130,6 +137,18 @@ def observe(clips: NDArray[np.uint8]) -> list[Observation]:
     if clips.ndim != 5 or clips.shape[-1] != 3 or clips.dtype != np.uint8:
         raise VidgenError("Not clips", got=f"{clips.dtype} {clips.shape}", allowed="uint8 [N, T, H, W, 3]")
     return [_look(clip.astype(np.float32)) for clip in clips]
+
+
+def _answers(seen: Observation, told: scene.Description) -> dict[str, bool]:
+    """Whether each aspect that the caption speaks of is right."""
+    answers = {
+        "one_shape": seen.count == 1 and seen.shape is not None,
+        "color": seen.color == told.color,
+        "shape": seen.shape == told.shape,
+    }
+    if told.manner == "moves":
+        answers |= {"direction": seen.direction == told.direction, "straight": seen.straight}
+    return answers
 
 
 def _share(answers: Sequence[bool]) -> Share:

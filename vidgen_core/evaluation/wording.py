@@ -14,6 +14,42 @@ DISTANCES = {
         "Whether the same random features tell generated from real clips by more than average and spread. The estimate "
         "is unbiased, so it can fall below zero where there is no difference.",
     ),
+    "fvd": ("FVD", "Frechet distance of I3D's Kinetics-400 logits, in the setting that its name tells."),
+    "fvd2048_16f": ("FVD, as StyleGAN-V defines it", "2,048 clips of 16 frames on each side, training split, I3D."),
+    "kvd": ("KVD", "Unbiased squared MMD of I3D's Kinetics-400 logits."),
+    "frechet": ("Frechet distance", "How far apart average and spread are in the space that its name tells."),
+    "mmd": ("Squared MMD", "Unbiased, in the space that its name tells."),
+    "inception_score": ("Inception score", "Clear classes, and many of them. It never looks at a real clip."),
+    "precision": ("Precision", "Share of generated clips that lie among the real ones."),
+    "recall": ("Recall", "Share of real clips that lie among the generated ones."),
+    "density": ("Density", "How deep generated clips lie among the real ones; 1 for real clips, and it may be more."),
+    "coverage": ("Coverage", "Share of real clips that have a generated clip near."),
+    "diversity": ("Diversity", "How far generated clips are from each other, over the same of real ones."),
+    "nearest_ratio": (
+        "Nearest training clip",
+        "How far generated clips are from the nearest training clip, over the same of held-out clips; toward 0 for "
+        "copies.",
+    ),
+    "clip_score": ("CLIP score", "Mean cosine of frames and prompt, neither scaled nor cut off."),
+    "text_match_score": ("Caption match", "By a trained encoder of captions and clips; log odds of a match."),
+    "frame_consistency": ("Frames alike", "Cosines of each frame with the one before and the first. Blind to motion."),
+    "subject_consistency": ("Subject consistency", "VBench's: cosines of DINO's features with the frames before."),
+    "background_consistency": (
+        "Background consistency",
+        "VBench's: cosines of CLIP's features with the frames before.",
+    ),
+    "drift": ("Drift", "How far the end of a long clip is from its beginning."),
+    "covered_share": ("What vanishes", "Share of pixels that the next frame does not show again, in clips that move."),
+    "dynamic_degree": ("Dynamic degree", "Share of clips that move, by VBench's rule with another optical flow."),
+    "flicker": ("Flicker", "Change of brightness where nothing moves, in gray levels; of clips that move."),
+    "motion_energy": ("Motion energy", "Mean squared change from frame to frame, in squared gray levels."),
+    "temporal_flickering": ("Temporal flickering", "VBench's: 1 for a clip that stands still."),
+    "warping_error": ("Warping error", "What optical flow does not explain, in gray levels; of clips that move."),
+    "motion_energy_distance": (
+        "Distance of motion",
+        "Between the distributions of how much clips change, gray levels.",
+    ),
+    "temporal_spectrum_distance": ("Distance of rhythm", "Between the distributions of power over time, in decibels."),
 }
 ASPECTS = {
     "one_shape": ("One shape", "There is exactly one colored spot, and it is a shape of the sample world."),

@@ -5,7 +5,6 @@ They differ in path, in what the network puts out, in the times at which it lear
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -15,14 +14,14 @@ from torch import Tensor
 from vidgen_core import discovery
 from vidgen_core.chance import Chance
 from vidgen_core.errors import VidgenError
-from vidgen_core.frozen import Frozen, kind_or
+from vidgen_core.families._conditioned import Conditioned, ConditionedConfig, Scalars
+from vidgen_core.frozen import kind_or
 from vidgen_core.guidance import guided
-from vidgen_core.interfaces import Ask, Batch, Family, Player, Space, Text, Work
+from vidgen_core.interfaces import Ask, Batch, Player, Space, Text, Work
 from vidgen_core.known import hold, resampling, shown_frames
 from vidgen_core.networks import factorized_dit, unet3d
 from vidgen_core.paths import Path, expand_times
 from vidgen_core.predictions import Kind, Prediction, target
-from vidgen_core.scalars import named
 from vidgen_core.shapes import Latents, PerSample, Times
 
 __all__ = ["Denoiser", "DenoiserConfig", "NetworkConfig"]
@@ -31,10 +30,9 @@ NetworkConfig = Annotated[
     Annotated[factorized_dit.Config, Tag("factorized_dit")] | Annotated[unet3d.Config, Tag("unet3d")],
     Discriminator(kind_or("factorized_dit")),
 ]
-Scalars = Mapping[str, Tensor]
 
 
-class DenoiserConfig(Frozen):
+class DenoiserConfig(ConditionedConfig):
     """What the configurations of these families have in common.
 
     Args:
@@ -43,15 +41,12 @@ class DenoiserConfig(Frozen):
         own_times: Share of training samples whose frames each have a noise time of their own (Chen et al. 2024,
             "Diffusion Forcing", arXiv:2407.01392); it teaches the same in another way. Where neither is asked for,
             known elements are replaced by noisy ones when it samples.
-        text_dropout: Share of training samples whose text is emptied, and whose scalars are left out, for guidance.
-        scalar_dropout: Share of training samples that lack one scalar besides, so that any of them may be asked for.
+        text_dropout, scalar_dropout: See `ConditionedConfig`.
 
     """
 
     shown_frames: float = Field(0.0, ge=0, le=1)
     own_times: float = Field(0.0, ge=0, le=1)
-    text_dropout: float = Field(0.1, ge=0, le=1)
-    scalar_dropout: float = Field(0.1, ge=0, le=1)
 
     @property
     def frame_times(self) -> bool:
@@ -59,7 +54,7 @@ class DenoiserConfig(Frozen):
         return self.shown_frames > 0 or self.own_times > 0
 
 
-class Denoiser(Family):
+class Denoiser(Conditioned):
     """One player, one network, one path.
 
     Args:
@@ -72,8 +67,8 @@ class Denoiser(Family):
     """
 
     has_denoiser = True
-    accepts_scalars = True
     accepts_known = True
+    config: DenoiserConfig
 
     def __init__(self, config: DenoiserConfig, network: NetworkConfig, space: Space, *, path: Path, kind: Kind) -> None:
         super().__init__()
@@ -185,26 +180,10 @@ class Denoiser(Family):
             times = torch.where(own[:, None], torch.stack(each, 1), times)
         return times, shown
 
-    def _thinned(self, batch: Batch, chance: Chance) -> Batch:
-        """The batch as it is learned from: some samples without any condition, some without one of their scalars."""
-        told = chance.uniform("text_dropout", batch.index) >= self.config.text_dropout
-        scalars = {}
-        for name, values in batch.scalars.items():
-            kept = told & (chance.uniform(f"scalar_dropout {name}", batch.index) >= self.config.scalar_dropout)
-            scalars[name] = values.where(kept, torch.nan)
-        return replace(batch, text=None if batch.text is None else batch.text.where(told), scalars=scalars)
-
     def _told(self, ask: Ask) -> Callable[[Latents, Times, Text | None], Latents]:
         """The output under an ask's scalars; what guidance leads away from, a second half of the batch, has none."""
-        given = dict(ask.scalars or {})
-        for name in given:
-            named(self.space.scalars, name)
-        pairs = {name: torch.cat([values, torch.full_like(values, torch.nan)]) for name, values in given.items()}
-
-        def output(x: Latents, t: Times, text: Text | None) -> Latents:
-            return self.output(x, t, text, {name: values[: len(x)] for name, values in pairs.items()})
-
-        return output
+        scalars = self._scalars_of(ask)
+        return lambda x, t, text: self.output(x, t, text, scalars(len(x)))
 
     def _errors(self, batch: Batch, t: Times, noise: Latents) -> Tensor:
         """Mean squared error of the output over each frame [B, T] at times [B] or [B, T], in float32."""

@@ -15,7 +15,8 @@ from torch import Tensor
 from vidgen_core import betas
 from vidgen_core.chance import Chance
 from vidgen_core.errors import VidgenError
-from vidgen_core.families._denoiser import Denoiser, DenoiserConfig, NetworkConfig, Scalars
+from vidgen_core.families._conditioned import Scalars
+from vidgen_core.families._denoiser import Denoiser, DenoiserConfig, NetworkConfig
 from vidgen_core.interfaces import Space, Text
 from vidgen_core.networks import factorized_dit, unet3d
 from vidgen_core.paths import Path, VarianceExploding, VariancePreserving, expand_times

@@ -64,7 +64,6 @@ class NormalizingFlow(Family):
     """One player, one invertible network."""
 
     has_likelihood = True
-    has_encoder = True
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
@@ -84,8 +83,9 @@ class NormalizingFlow(Family):
         yield "generator", self._noisy_likelihood(batch, text, chance).neg().mean()
 
     def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
-        """The same, a value a sample."""
-        return {"loss": -self._noisy_likelihood(batch, batch.text, chance)}
+        """The same, a value a sample, and in bits; of pixels in [-1, 1] with 8 bits these are 7 more."""
+        loss = -self._noisy_likelihood(batch, batch.text, chance)
+        return {"loss": loss, "bits_per_dimension": loss / math.log(2)}
 
     def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
         """One pass of the network and its gradient."""
@@ -109,6 +109,23 @@ class NormalizingFlow(Family):
             return video
         return video + self.config.noise_std**2 * self.score(video, ask.text)
 
+    def drawn(self, noise: Latents, text: Text | None, *, iterations: int) -> Latents:
+        """Noisy samples, as they are learned, of noise: the inverse with a gradient, in full precision.
+
+        Args:
+            noise: [B, C, T, H, W].
+            text: Prompts.
+            iterations: How many find the gradient of one block of transformers; see `networks/tarflow.py`.
+
+        """
+        with torch.autocast(noise.device.type, enabled=False):
+            return self.network.drawn(noise, text, iterations=iterations)
+
+    def noisy(self, batch: Batch, chance: Chance) -> Latents:
+        """The samples as they are learned."""
+        noise = chance.normal("noise", batch.index, batch.video.shape[1:])
+        return batch.video + self.config.noise_std * noise
+
     def score(self, video: Latents, text: Text | None) -> Latents:
         """Gradient of the log density with respect to the samples."""
         # Samplers run without gradients and in inference mode, whose tensors no gradient can be taken of.
@@ -119,6 +136,4 @@ class NormalizingFlow(Family):
         return gradient
 
     def _noisy_likelihood(self, batch: Batch, text: Text | None, chance: Chance) -> Tensor:
-        noise = chance.normal("noise", batch.index, batch.video.shape[1:])
-        noisy = batch.video + self.config.noise_std * noise
-        return self.log_likelihood(noisy, text) / math.prod(batch.video.shape[1:])
+        return self.log_likelihood(self.noisy(batch, chance), text) / math.prod(batch.video.shape[1:])

@@ -67,7 +67,6 @@ class VAE(Family):
     """One player: encoder and decoder learn together."""
 
     has_encoder = True
-    has_likelihood = True
     has_guidance = False
 
     def __init__(self, config: Config, space: Space) -> None:
@@ -85,13 +84,9 @@ class VAE(Family):
 
     def losses(self, batch: Batch, chance: Chance) -> Iterator[tuple[str, Tensor]]:
         """The negative evidence lower bound, in nats per element of a sample."""
-        config = self.config
         distortion, rate = self._bound(batch, chance)
-        weight = torch.full_like(distortion, config.divergence_weight)
-        if config.warmup_samples:
-            weight = weight * (batch.index.to(weight) / config.warmup_samples).clamp_max(1)
-        rate = rate.clamp_min(config.free_nats).flatten(1).sum(1)
-        yield "generator", ((distortion + weight * rate) / math.prod(self.space.shape)).mean()
+        loss = distortion + self.weighted(rate, batch.index)
+        yield "generator", (loss / math.prod(self.space.shape)).mean()
 
     def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
         """The bound's negative in nats per element, the divergence in nats, and the squared error of a draw."""
@@ -109,8 +104,32 @@ class VAE(Family):
 
     def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
         """One pass through encoder and decoder and its gradient."""
-        prior = Flops() if self.prior is None or not text_tokens else product(self.prior, 1).on_data
-        return Work((self.network.flops(shape, text_tokens) + prior).step, self.network.tokens(shape))
+        total = self.network.flops(shape, text_tokens) + self.prior_flops(text_tokens)
+        return Work(total.step, self.network.tokens(shape))
+
+    def weighted(self, rate: Tensor, index: Tensor) -> Tensor:
+        """What the divergences of the codes' elements [B, codes, code_dim] count in the loss of each sample, [B]."""
+        weight = torch.full_like(rate[:, 0, 0], self.config.divergence_weight)
+        if self.config.warmup_samples:
+            weight = weight * (index.to(weight) / self.config.warmup_samples).clamp_max(1)
+        return weight * rate.clamp_min(self.config.free_nats).flatten(1).sum(1)
+
+    def distortion(self, video: Latents, seen: Latents) -> Tensor:
+        """Nats to draw each sample from its mean video, [B]."""
+        spread = self.log_variance.clamp(*_LOG_VARIANCE_RANGE)
+        return negative_log_likelihood(video, seen.float(), spread).flatten(1).sum(1)
+
+    def halves(self) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
+        """Weights of the encoder, with the prior that its divergence is from, and those of the decoder, by name."""
+        parts = self.network.halves()
+        encoder, decoder = ({f"network.{name}": value for name, value in part.items()} for part in parts)
+        if self.prior is not None:
+            encoder |= {f"prior.{name}": value for name, value in self.prior.named_parameters()}
+        return encoder, {**decoder, "log_variance": self.log_variance}
+
+    def prior_flops(self, text_tokens: int) -> Flops:
+        """Of the prior that so many text tokens give."""
+        return Flops() if self.prior is None or not text_tokens else product(self.prior, 1).on_data
 
     def posterior(self, video: Latents, text: Text | None) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the codes of a video, [B, codes, code_dim] each."""
@@ -132,7 +151,5 @@ class VAE(Family):
         """Nats to draw each sample from its code [B], and the divergence of its code's elements, both in float32."""
         mean, log_variance = (part.float() for part in self.posterior(batch.video, batch.text))
         noise = chance.normal("posterior", batch.index, self.codes)
-        seen = self.decode(drawn(mean, log_variance, noise), batch.text).float()
-        spread = self.log_variance.clamp(*_LOG_VARIANCE_RANGE)
-        distortion = negative_log_likelihood(batch.video, seen, spread).flatten(1).sum(1)
+        distortion = self.distortion(batch.video, self.decode(drawn(mean, log_variance, noise), batch.text))
         return distortion, divergence(mean, log_variance, *self.prior_of(batch.text, mean))

@@ -7,8 +7,12 @@ from torch.nn import functional as F
 
 from vidgen_core.layers.flops import Flops, product
 from vidgen_core.layers.norms import RMSNorm
+from vidgen_core.layers.rotary import Turns, turned
 
-__all__ = ["CrossAttention", "Past", "SelfAttention"]
+__all__ = ["CrossAttention", "KeyValue", "Past", "SelfAttention"]
+
+# Keys and values of some tokens, [B, heads, tokens, dim] each.
+KeyValue = tuple[Tensor, Tensor]
 
 
 class Past:
@@ -50,16 +54,44 @@ class SelfAttention(nn.Module):
 
         A bias is added to the scores.
         """
-        q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = self.query_norm(q), self.key_norm(k)
+        q, (k, v) = self._project(x)
         if past is not None:
             k, v = past.extended(k, v)
-        out = _attend(q, k, v, bias, causal=causal)
+        out = _attend(self.query_norm(q), k, v, bias, causal=causal)
         return self.to_out(out.transpose(1, 2).flatten(2))
 
-    def flops(self, batch: int, tokens: int, *, biased: bool = False) -> Flops:
-        """Of `batch` rows of so many tokens."""
-        scores = 4.0 * batch * tokens**2 * self.to_out.in_features
+    def among(
+        self, x: Float[Tensor, "batch tokens dim"], before: KeyValue | None, *,
+        turns: Turns | None = None, mask: Bool[Tensor, "batch 1 _ _"] | None = None,
+    ) -> tuple[Tensor, KeyValue]:  # fmt: skip
+        """Every token attends to others and to all of these where a mask [B, 1, 1 or tokens, all] is True.
+
+        Args:
+            x: These tokens.
+            before: Keys and values of others, which stand before them.
+            turns: Rotary positions of these.
+            mask: Who sees whom; None is all.
+
+        Returns:
+            What they read [B, tokens, dim], and their own keys and values.
+
+        """
+        query, own = self._project(x, turns)
+        key, value = own if before is None else (torch.cat(pair, dim=2) for pair in zip(before, own, strict=True))
+        out = _attend(turned(self.query_norm(query), turns), key, value, mask)
+        return self.to_out(out.transpose(1, 2).flatten(2)), own
+
+    def keys_and_values(self, x: Float[Tensor, "batch tokens dim"]) -> KeyValue:
+        """What others read of these tokens, which read nothing themselves."""
+        return self._project(x)[1]
+
+    def _project(self, x: Tensor, turns: Turns | None = None) -> tuple[Tensor, KeyValue]:
+        query, key, value = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return query, (turned(self.key_norm(key), turns), value)
+
+    def flops(self, batch: int, tokens: int, *, others: int = 0, biased: bool = False) -> Flops:
+        """Of `batch` rows of so many tokens, which attend to so many others besides."""
+        scores = 4.0 * batch * tokens * (tokens + others) * self.to_out.in_features
         # A bias that learns keeps its scores, which are then not computed again.
         kind = Flops(products=scores) if biased else Flops(attention=scores)
         return product(self.to_qkv, batch * tokens) + product(self.to_out, batch * tokens) + kind

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vidgen_core.layers.flops import Flops, product
 
-__all__ = ["TimeEmbedding", "sinusoids", "space_time_positions"]
+__all__ = ["TimeEmbedding", "positions_at", "sinusoids", "space_time_positions"]
 
 
 def sinusoids(values: Tensor, dim: int, *, max_period: float = 10_000.0) -> Tensor:
@@ -25,18 +25,19 @@ def space_time_positions(frames: int, height: int, width: int, dim: int) -> Floa
     The scale matters: with learned positions of scale 0.02 the direction of motion stays at chance for thousands of
     steps, because the tokens' contents drown it.
     """
+    return positions_at(torch.arange(frames), torch.arange(height), torch.arange(width), dim)
+
+
+def positions_at(
+    frames: Float[Tensor, "*batch frames"], rows: Float[Tensor, " height"], columns: Float[Tensor, " width"], dim: int
+) -> Float[Tensor, "*batch frames height width dim"]:
+    """The same at any places, fractions too; each sample of a batch may have frames of its own."""
     part = dim // 3 // 2 * 2
-    sizes = (dim - 2 * part, part, part)
-    axes = [
-        sinusoids(torch.arange(count), size, max_period=100.0)
-        for count, size in zip((frames, height, width), sizes, strict=True)
-    ]
-    grid = (frames, height, width)
-    spread = [
-        axis.reshape(*[count if i == place else 1 for i, count in enumerate(grid)], -1).expand(*grid, -1)
-        for place, axis in enumerate(axes)
-    ]
-    return torch.cat(spread, dim=-1)
+    in_time = sinusoids(frames, dim - 2 * part, max_period=100.0)[..., None, None, :]
+    in_rows = sinusoids(rows, part, max_period=100.0)[:, None, :]
+    in_columns = sinusoids(columns, part, max_period=100.0)
+    grid = (*frames.shape, len(rows), len(columns))
+    return torch.cat([axis.expand(*grid, -1) for axis in (in_time, in_rows, in_columns)], dim=-1)
 
 
 class TimeEmbedding(nn.Module):

@@ -21,32 +21,42 @@ from vidgen_core.layers.spectral import normalized
 from vidgen_core.layers.zeroed import zeroed
 from vidgen_core.shapes import Latents, PerSample
 
-__all__ = ["Config", "ConvCritic", "ConvGenerator"]
+__all__ = ["Config", "ConvCritic", "ConvGenerator", "CriticSizes"]
 
 _SMALLEST_SIDE = 4
 
 
-class Config(Frozen):
-    """Sizes of both networks.
+class CriticSizes(Frozen):
+    """Sizes of a critic.
 
     Args:
-        noise_dim: Width of the noise vector.
         text_dim: Width to which a prompt is brought.
         widths: Channels from the largest map to the smallest; the last one serves all maps beyond.
 
     """
 
-    noise_dim: int = 64
     text_dim: int = 64
     widths: tuple[int, ...] = (64, 128, 128)
-
-    def generator(self, space: Space) -> "ConvGenerator":
-        """The generator for samples and text of one space."""
-        return ConvGenerator(self, space)
 
     def critic(self, space: Space) -> "ConvCritic":
         """The critic for samples and text of one space."""
         return ConvCritic(self, space)
+
+
+class Config(CriticSizes):
+    """Sizes of both networks.
+
+    Args:
+        text_dim, widths: See `CriticSizes`.
+        noise_dim: Width of the noise vector.
+
+    """
+
+    noise_dim: int = 64
+
+    def generator(self, space: Space) -> "ConvGenerator":
+        """The generator for samples and text of one space."""
+        return ConvGenerator(self, space)
 
 
 def _sizes(space: Space) -> list[tuple[int, int, int]]:
@@ -57,7 +67,7 @@ def _sizes(space: Space) -> list[tuple[int, int, int]]:
     return sizes
 
 
-def _width(config: Config, level: int) -> int:
+def _width(config: CriticSizes, level: int) -> int:
     return config.widths[min(level, len(config.widths) - 1)]
 
 
@@ -147,7 +157,7 @@ class ConvGenerator(nn.Module):
 class ConvCritic(nn.Module):
     """A sample and its text to a score, higher for real pairs; every weight is spectrally normalized."""
 
-    def __init__(self, config: Config, space: Space) -> None:
+    def __init__(self, config: CriticSizes, space: Space) -> None:
         super().__init__()
         self.sizes = sizes = _sizes(space)
         widths = [_width(config, level) for level in range(len(sizes))]
@@ -167,21 +177,27 @@ class ConvCritic(nn.Module):
         """One score a sample."""
         return self.score(self.features(sample)[-1], text)
 
-    def features(self, sample: Latents) -> list[Tensor]:
-        """Maps after each block, from the largest to the smallest."""
-        x, maps = self.first(sample), []
-        for level, block in enumerate(self.blocks):
+    def features(self, sample: Latents, maps: int | None = None) -> list[Tensor]:
+        """Maps after each block, from the largest to the smallest; only the first so many of them if `maps` says so."""
+        x, found = self.first(sample), []
+        for level, block in enumerate(cast("Iterable[_DownBlock]", self.blocks[:maps])):
             x = block(x, self.strides[level - 1] if level else (1, 1, 1))
-            maps.append(x)
-        return maps
+            found.append(x)
+        return found
 
     def flops(self, text_tokens: int) -> Flops:
         """Of one real sample with so many text tokens."""
-        total = convolution(self.first, math.prod(self.sizes[0])).on_data + self.sentence.flops(text_tokens)
+        heads = product(self.to_score, 1) + product(self.to_text, 1)
+        return self.features_flops() + self.sentence.flops(text_tokens) + heads
+
+    def features_flops(self, maps: int | None = None) -> Flops:
+        """Of the first so many maps of one real sample; of all if None."""
+        total = convolution(self.first, math.prod(self.sizes[0])).on_data
         # A block works on the map that it shrinks.
-        for block, size in zip(cast("Iterable[_DownBlock]", self.blocks), [self.sizes[0], *self.sizes], strict=False):
+        sizes = [self.sizes[0], *self.sizes]
+        for block, size in zip(cast("Iterable[_DownBlock]", self.blocks[:maps]), sizes, strict=False):
             total += block.flops(size)
-        return total + product(self.to_score, 1) + product(self.to_text, 1)
+        return total
 
     def score(self, features: Tensor, text: Text | None) -> PerSample:
         """The score that a smallest map and a text get, in float32."""

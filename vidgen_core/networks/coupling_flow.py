@@ -82,6 +82,16 @@ class CouplingFlow(nn.Module):
             x = cast(FlowStep, self.steps[number]).inverse(x, said)
         return self._unfolded(x)
 
+    def drawn(self, noise: Latents, text: Text | None, *, iterations: int) -> Latents:
+        """The same: couplings are inverted in one pass, through which gradients go as they are."""
+        del iterations
+        return self.inverse(noise, text)
+
+    def drawn_flops(self, shape: tuple[int, int, int, int], text_tokens: int, *, iterations: int) -> float:
+        """Of `drawn` and of its gradient, for one sample: the inverse's products are those of the flow."""
+        del iterations
+        return self.flops(shape, text_tokens).step
+
     def flops(self, shape: tuple[int, int, int, int], text_tokens: int) -> Flops:
         """Of one sample (channels, frames, height, width); a prompt is one vector, however long."""
         total, places = Flops(), self.tokens(shape)

@@ -4,15 +4,19 @@
 Modules bear the names of the public PyTorch weights (`Conv3d_1a_7x7.conv3d.weight` ...), so that those load unchanged.
 """  # noqa: D205
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidgen_core.interfaces import Frozen
+from vidgen_core.layers.across import BatchNorm
+from vidgen_core.layers.flops import Flops, convolution
 
 __all__ = ["I3D", "Config", "inflated", "renamed"]
 
@@ -37,6 +41,7 @@ _POOLED_BEFORE = {
 }
 
 Video = Float[Tensor, "batch channels frames height width"]
+Size = tuple[int, int, int]
 
 
 class Config(Frozen):
@@ -48,6 +53,7 @@ class Config(Frozen):
         width: Multiplies all channels; 1 is the paper's.
         stem_kernel, stem_stride: (time, space) of the first convolution; (7, 7) and (2, 2) are the paper's.
         last_pool: (frames, pixels) averaged before the classifier; None averages over all that is left.
+        dropout: Share of features that the classifier does not see in training.
 
     """
 
@@ -57,6 +63,7 @@ class Config(Frozen):
     stem_kernel: tuple[int, int] = (7, 7)
     stem_stride: tuple[int, int] = (2, 2)
     last_pool: tuple[int, int] | None = (2, 7)
+    dropout: float = Field(0.5, ge=0, lt=1)
 
     def build(self) -> "I3D":
         """The untrained network."""
@@ -73,12 +80,16 @@ class Unit(nn.Module):
         super().__init__()
         self.kernel, self.stride = tuple(kernel), tuple(stride)
         self.conv3d = nn.Conv3d(channels, out_channels, self.kernel, self.stride, bias=last)  # type: ignore[arg-type]
-        self.bn = None if last else nn.BatchNorm3d(out_channels, eps=1e-3, momentum=0.01)
+        self.bn = None if last else BatchNorm(out_channels, eps=1e-3, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, T, H, W], sizes divided by the stride and rounded up."""
         x = self.conv3d(_padded(x, self.kernel, self.stride))
         return x if self.bn is None else F.relu(self.bn(x))
+
+    def flops(self, size: Size) -> Flops:
+        """Of one clip whose (frames, height, width) are `size`."""
+        return convolution(self.conv3d, math.prod(_strided(size, self.stride)))
 
 
 class Mixed(nn.Module):
@@ -96,6 +107,11 @@ class Mixed(nn.Module):
         """Channels of all branches, at the same places."""
         pooled = _pooled(x, (3, 3, 3), (1, 1, 1))
         return torch.cat([self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(pooled)], dim=1)
+
+    def flops(self, size: Size) -> Flops:
+        """Of one clip of (frames, height, width)."""
+        units = (self.b0, self.b1a, self.b1b, self.b2a, self.b2b, self.b3b)
+        return sum((unit.flops(size) for unit in units), Flops())
 
 
 class I3D(nn.Module):
@@ -121,7 +137,7 @@ class I3D(nn.Module):
             self.add_module(name, Mixed(channels, scaled))
             channels = scaled[0] + scaled[2] + scaled[4] + scaled[5]
         self.dim = channels
-        self.dropout = nn.Dropout(0.5)
+        self.dropout = nn.Dropout(config.dropout)
         self.logits = Unit(channels, config.classes, (1, 1, 1), last=True)
 
     def forward(self, video: Video) -> Float[Tensor, "batch classes"]:
@@ -146,6 +162,24 @@ class I3D(nn.Module):
         time, space = self.config.last_pool
         return F.avg_pool3d(x, (time, space, space), stride=1)
 
+    def flops(self, size: Size) -> Flops:
+        """Of the logits of one clip of (frames, height, width)."""
+        total = Flops()
+        for name, block in self.named_children():
+            if name in ("dropout", "logits"):
+                continue
+            if name in _POOLED_BEFORE:
+                size = _strided(size, _POOLED_BEFORE[name][1])
+            assert isinstance(block, Unit | Mixed)
+            cost = block.flops(size)
+            # What the first layer reads is data.
+            total += cost.on_data if block is self.Conv3d_1a_7x7 else cost
+            size = _strided(size, block.stride) if isinstance(block, Unit) else size
+        if self.config.last_pool is None:
+            return total + self.logits.flops((1, 1, 1))
+        time, space = self.config.last_pool
+        return total + self.logits.flops((size[0] - time + 1, size[1] - space + 1, size[2] - space + 1))
+
 
 def inflated(weight: Tensor, frames: int) -> Tensor:
     """A 2-D kernel [out, in, H, W] repeated over time, over its length: a still video gets the 2-D response."""
@@ -165,6 +199,12 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         key = re.sub(r"^(conv3d_[12]|mixed_)", lambda match: match.group().capitalize(), key)
         found[key] = value
     return found
+
+
+def _strided(size: Size, stride: Sequence[int]) -> Size:
+    """Sizes over strides, rounded up."""
+    frames, height, width = (-(-one // step) for one, step in zip(size, stride, strict=True))
+    return frames, height, width
 
 
 def _padded(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:

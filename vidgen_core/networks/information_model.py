@@ -101,14 +101,41 @@ class InformationModel(nn.Module):
 
     def flops(self, shape: tuple[int, int, int, int], text_tokens: int) -> Flops:
         """Of encoding and decoding one sample (channels, frames, height, width) with so many text tokens."""
+        read = Flops() if self.words is None else self.words.flops(text_tokens) * 2
+        return self.encoder_flops(shape, text_tokens) + self.decoder_flops(shape, text_tokens) + read
+
+    def encoder_flops(self, shape: tuple[int, int, int, int], text_tokens: int) -> Flops:
+        """Of encoding alone, once the text is read."""
         places, codes = self.tokens(shape), self.config.codes
         total = product(self.embed, places).on_data + product(self.to_posterior[1], codes)
-        total += product(self.from_codes, codes) + product(self.to_out[1], places)
-        if self.words is not None:
-            total += self.words.flops(text_tokens) * 2
-        for block in cast("Iterable[TransformerBlock]", [*self.encoder, *self.decoder]):
+        for block in cast("Iterable[TransformerBlock]", self.encoder):
             total += block.flops(codes + places, text_tokens)
         return total
+
+    def decoder_flops(self, shape: tuple[int, int, int, int], text_tokens: int) -> Flops:
+        """Of decoding alone, once the text is read."""
+        places, codes = self.tokens(shape), self.config.codes
+        total = product(self.from_codes, codes) + product(self.to_out[1], places)
+        for block in cast("Iterable[TransformerBlock]", self.decoder):
+            total += block.flops(codes + places, text_tokens)
+        return total
+
+    def reading_flops(self, text_tokens: int) -> Flops:
+        """Of the decoder's keys and values of a text: no gradient of a code passes there."""
+        total = Flops()
+        for block in cast("Iterable[TransformerBlock]", self.decoder):
+            if block.context_attention is not None and text_tokens:
+                total += product(block.context_attention.to_key_value, text_tokens + 1)
+        return total
+
+    def halves(self) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
+        """Weights of the encoder and of the decoder by name; how words are read, which both do, is the decoder's."""
+        encoder: dict[str, nn.Parameter] = {}
+        decoder: dict[str, nn.Parameter] = {}
+        for name, value in self.named_parameters():
+            part = name.partition(".")[0]
+            (encoder if part in ("embed", "queries", "encoder", "to_posterior") else decoder)[name] = value
+        return encoder, decoder
 
     def tokens(self, shape: tuple[int, int, int, int]) -> int:
         """Patches of one sample (channels, frames, height, width)."""

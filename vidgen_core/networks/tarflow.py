@@ -109,6 +109,46 @@ class FlowBlock(nn.Module):
                 break
         return x
 
+    def drawn(self, z: Tokens, context: tuple[Tensor, Tensor] | None, iterations: int) -> Tokens:
+        """Tokens x with a gradient. They are found without one, token by token, and solve x = mean(x) + scale(x) z.
+
+        By the implicit function theorem a gradient g at x becomes u = g + (d(mean + scale z)/dx)' u, which Jacobi's
+        iteration solves (Bai et al. 2019, "Deep Equilibrium Models", arXiv:1909.01377, theorem 1): exactly after as
+        many iterations as there are tokens, nearly after a few. Nothing is kept of the way that led to x.
+        """
+        with torch.no_grad():
+            found = self.inverse(z, context, 1.0)
+        found.requires_grad_()
+        mean, log_scale = self.given(found, context)
+        x = z * log_scale.exp() + mean
+
+        def solved(gradient: Tensor) -> Tensor:
+            total = gradient
+            for _ in range(iterations):
+                total = gradient + torch.autograd.grad(x, found, total, retain_graph=True)[0]
+            return total
+
+        result = x.view_as(x)
+        if result.requires_grad:
+            result.register_hook(solved)
+        return result
+
+    def drawn_flops(self, tokens: int, entries: int, iterations: int) -> float:
+        """Of `drawn` and of its gradient."""
+        layers = cast("Iterable[TransformerBlock]", self.layers)
+        one_pass, first = self.flops(tokens, entries), product(self.embed, tokens - 1)
+        reading = attention = reread = 0.0
+        for layer in layers:
+            width = layer.attention.to_out.in_features
+            # A token attends to those before it alone, but reads the whole text anew.
+            attention += 2.0 * width * tokens * (tokens - 1)
+            if layer.context_attention is not None and entries:
+                read = product(layer.context_attention.to_key_value, entries + 1).products
+                reading, reread = reading + read, reread + read * (tokens - 1)
+        inverse = one_pass.forward - attention + reread + product(self.embed, 1).forward
+        around = one_pass.products - reading + 2.5 * one_pass.attention
+        return inverse + (one_pass + first * -1 + first.on_data).step + iterations * around
+
     def flops(self, tokens: int, entries: int) -> Flops:
         """Of so many tokens that read so many text tokens."""
         total = product(self.embed, tokens - 1) + product(self.to_out, tokens)
@@ -177,6 +217,21 @@ class TarFlow(nn.Module):
                 tokens = block.inverse_by_iteration(tokens, context, guidance, tolerance=tolerance)
             tokens = _ordered(tokens, number)
         return self._video(tokens)
+
+    def drawn(self, noise: Latents, text: Text | None, *, iterations: int) -> Latents:
+        """The same with a gradient, which so many iterations a block find; see `FlowBlock.drawn`."""
+        context = self._context(text)
+        tokens = patchify(noise, self.config.patch).flatten(1, 3)
+        for number in reversed(range(len(self.blocks))):
+            block = cast(FlowBlock, self.blocks[number])
+            tokens = _ordered(block.drawn(_ordered(tokens, number), context, iterations), number)
+        return self._video(tokens)
+
+    def drawn_flops(self, shape: tuple[int, int, int, int], text_tokens: int, *, iterations: int) -> float:
+        """Of `drawn` and of its gradient, for one sample."""
+        total = 0.0 if self.words is None else self.words.flops(text_tokens).step
+        blocks = cast("Iterable[FlowBlock]", self.blocks)
+        return total + sum(block.drawn_flops(self.tokens(shape), text_tokens, iterations) for block in blocks)
 
     def flops(self, shape: tuple[int, int, int, int], text_tokens: int) -> Flops:
         """Of one sample (channels, frames, height, width) with so many text tokens."""

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import Frozen
+from vidgen_core.layers.flops import Flops, product
 from vidgen_core.layers.zeroed import zeroed
 
 __all__ = ["Config", "TimeSformer"]
@@ -72,6 +73,11 @@ class Attention(nn.Module):
         q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
+    def flops(self, rows: int, tokens: int) -> Flops:
+        """Of so many rows of tokens."""
+        scores = Flops(attention=4.0 * rows * tokens**2 * self.to_out.in_features)
+        return product(self.to_qkv, rows * tokens) + product(self.to_out, rows * tokens) + scores
+
 
 class Block(nn.Module):
     """Attention by the scheme, and a perceptron, over [B, 1 + T * N, dim]: a class token, then patches by frames."""
@@ -98,6 +104,17 @@ class Block(nn.Module):
         else:
             x = self._in_space(x)
         return x + self._kept(self.mlp(self.mlp_norm(x)))
+
+    def flops(self, places: int) -> Flops:
+        """Of one clip whose frames have so many patches."""
+        tokens = 1 + self.frames * places
+        total = product(self.mlp[0], tokens) + product(self.mlp[2], tokens)
+        if self.scheme == "joint":
+            return total + self.attention.flops(1, tokens)
+        if self.scheme == "divided":
+            patches = self.frames * places
+            total += self.time_attention.flops(places, self.frames) + product(self.time_to_out, patches)
+        return total + self.attention.flops(self.frames, 1 + places)
 
     def _in_time(self, x: Tensor) -> Tensor:
         """Each place along time; the class token does not take part."""
@@ -154,3 +171,12 @@ class TimeSformer(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.norm(x)[:, 0]
+
+    def flops(self) -> Flops:
+        """Of the logits of one clip."""
+        config, patch = self.config, self.config.patch_px
+        places = (config.side_px // patch) ** 2
+        # What the first layer reads is data.
+        embedding = Flops(ends=2.0 * config.frames * places * 3 * patch**2 * config.dim)
+        blocks = sum((block.flops(places) for block in self.blocks if isinstance(block, Block)), Flops())
+        return embedding + blocks + product(self.classify, 1)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ def client(uri: str) -> Any:
     """An MLflow client of a store, telemetry off."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     from mlflow import MlflowClient
 
@@ -93,6 +94,29 @@ class Tracker:
             raise VidgenError("There is no such file to log", got=str(file))
         log = self._client.log_artifacts if file.is_dir() else self._client.log_artifact
         log(self.run_id, str(file), folder)
+
+    def checkpoints(self, model_id: str, rows: Iterable[Mapping[str, float]], data: tuple[str, str]) -> None:
+        """Give a LoggedModel the figures of its checkpoints, once.
+
+        Args:
+            model_id: The LoggedModel.
+            rows: {"step": ..., name: value} a checkpoint.
+            data: Name and digest of the data release behind them, as `dataset` logged it.
+
+        """
+        from mlflow.entities import Metric
+
+        if self._client.get_logged_model(model_id).metrics:
+            return
+        now_ms, (name, digest) = int(time.time() * 1000), data
+        metrics = [
+            Metric(_name(key), float(value), now_ms, int(row["step"]), model_id, name, digest, self.run_id)
+            for row in rows
+            for key, value in row.items()
+            if key != "step"
+        ]
+        for start in range(0, len(metrics), _MOST_HELD):
+            self._client.log_batch(self.run_id, metrics=metrics[start : start + _MOST_HELD])
 
     def dataset(self, name: str, digest: str, source: Path) -> None:
         """Record the data release that the run learned from; the data itself is not read."""

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from vidgen_core import weights
 from vidgen_core.errors import VidgenError
 from vidgen_core.training.place import PEER_WAIT_S, Place
 from vidgen_core.training.sharded_files import MANIFEST, Reader, Writer, check_file
@@ -178,14 +179,13 @@ class Checkpoints:
                 got=folder,
                 move="Give this run a folder of its own, or remove that one",
             )
-        there = {name: tuple(told["shape"]) for name, told in manifest["tensors"].items()}
-        wanted = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        wrong = [name for name, shape in wanted.items() if there.get(name) != shape] + sorted(there.keys() - wanted)
-        if wrong:
+        there = {name: torch.empty(told["shape"], device="meta") for name, told in manifest["tensors"].items()}
+        if (wrong := weights.unlike(there, tensors)) is not None:
+            count, got, allowed = wrong
             raise VidgenError(
-                f"Checkpoint {folder} does not fit this learner: {len(wrong)} tensors differ",
-                got=f"{wrong[0]} {there.get(wrong[0], 'is missing')}",
-                allowed=f"{wrong[0]} {wanted.get(wrong[0], 'is not wanted')}",
+                f"Checkpoint {folder} does not fit this learner: {count} tensors differ",
+                got=got,
+                allowed=allowed,
                 move="Go on with the version of the program that wrote it, or remove the run's folder to begin anew",
             )
 

@@ -90,6 +90,7 @@ def fit(
     digest = job.digest(train.digest)
     if (fitted := finished(job, digest)) is not None:
         return fitted
+    learner.begin()
 
     with (
         disk_errors(job.work_dir),
@@ -198,7 +199,7 @@ def finished(job: Job, digest: str | None = None) -> Fitted | None:
 def _open(job: Job, split: str, learner: Learner) -> Samples:
     reads_text = learner.reads_text and (job.space is None or job.space.text_dim > 0)
     scalars = () if job.space is None else [scalar.name for scalar in job.space.scalars]
-    samples = Samples(job.data, split, text=reads_text, scalars=scalars)
+    samples = Samples(job.data, split, text=reads_text, scalars=scalars, labels=learner.labels)
     if not samples and split == job.data.train:
         raise VidgenError("There is no clip to learn from", move="Loosen data.select, or add videos")
     if job.space is not None and samples:

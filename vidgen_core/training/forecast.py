@@ -146,13 +146,19 @@ def rehearse(build: Callable[[], Learner], shape: Shape, text: tuple[int, int], 
              *, device: str, half: bool) -> Trial | None:  # fmt: skip
     """What the losses of `count` samples do on a device, which need not be there.
 
-    None where a learner's work hangs on the values that it draws, which tensors without values do not have.
+    None where a learner's work hangs on the values that it draws, which tensors without values do not have, and where
+    its losses take gradients themselves on a device that is not there.
     """
     with FakeTensorMode(), torch.device(device), _half(device, half):
         try:
             learner = build()
             return _watched(learner, _empty_batch(learner, shape, text, count))
         except _UNKNOWN:
+            return None
+        except RuntimeError as error:
+            # Losses that take gradients themselves ask PyTorch's engine for the device, which may not be there.
+            if "valid device index" not in str(error):
+                raise
             return None
 
 
@@ -221,7 +227,8 @@ def _empty_batch(learner: Learner, shape: Shape, text: tuple[int, int], count: i
     words = None
     if learner.reads_text and text[1]:
         words = Text(torch.empty(count, *text), torch.empty(count, text[0], dtype=torch.bool))
-    return Batch(torch.empty(count, *shape), words, torch.empty(count, dtype=torch.int64))
+    labels = {name: torch.empty(count) for name in learner.labels}
+    return Batch(torch.empty(count, *shape), words, torch.empty(count, dtype=torch.int64), labels)
 
 
 class _Count(TorchDispatchMode):

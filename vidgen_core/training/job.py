@@ -25,7 +25,7 @@ class Data(Frozen):
         files: Files with `clip_id`, `split` and the sample. Samples are ordered by `clip_id`, not by file.
         captions: Files with `clip_id` and `caption`.
         embeddings: Files with `caption`, `tokens` and `mask`.
-        scalars: Files with `clip_id` and a column for each scalar condition.
+        scalars: Files with `clip_id` and a column for each scalar condition, or label.
         train: The split to learn from.
         held_out: The split of the held-out passes.
 
@@ -53,14 +53,14 @@ class Job(Frozen):
         kind: The package that the learner's file is in.
         name: The learner's file.
         config: Values of its `Config`.
-        space: Where a family lives; a codec needs none.
+        space: Where a family lives; codecs and encoders need none.
         settings: How it learns.
         data: What it learns from.
         work_dir: Folder of this run alone: checkpoints, history, progress, and at the end `final`.
 
     """
 
-    kind: Literal["families", "codecs"]
+    kind: Literal["families", "codecs", "encoders"]
     name: str
     config: dict[str, Any] = {}
     space: Space | None = None

@@ -132,8 +132,8 @@ class State:
             for training in self.players.values():
                 training.swap()
 
-    def count(self, turns: Sequence[Turn], settings: TrainSettings) -> None:
-        """Note a step.
+    def count(self, turns: Sequence[Turn], settings: TrainSettings, pieces: Sequence[Batch] = ()) -> None:
+        """Note a step that was taken on this worker's pieces of a batch.
 
         Raises:
             VidgenError: Too many steps in a row had a turn that was not finite.
@@ -144,10 +144,15 @@ class State:
         self.skipped += bool(lost)
         self.skipped_in_row = self.skipped_in_row + 1 if lost else 0
         if self.skipped_in_row >= settings.nonfinite_limit:
+            spoiled = sum(int((~piece.video.flatten(1).isfinite().all(1)).sum()) for piece in pieces)
+            cure = "Lower training.learning_rate, or train with training.precision=fp32"
             raise VidgenError(
                 f"The loss or gradient of {lost[0].player!r} was not finite {self.skipped_in_row} steps in a row",
-                got=f"step {self.step}: loss {lost[0].loss}, gradient {lost[0].norm}",
-                move="Lower training.learning_rate, or train with training.precision=fp32",
+                got=f"step {self.step}: loss {lost[0].loss}, gradient {lost[0].norm}, "
+                f"{spoiled} stored samples with values that are not finite",
+                move="vidgen latents --verify --share 1 names the damaged samples and how to mend them"
+                if spoiled
+                else cure,
             )
 
     def share_buffers(self, place: Place) -> None:
@@ -184,7 +189,7 @@ def run(
         before = remember(state.players) if (state.step + 1) % settings.log_every == 0 else {}
         turns = list(_turns(state, pieces, take, chance=chance, settings=settings, place=place))
         state.share_buffers(place)
-        state.count(turns, settings)
+        state.count(turns, settings, pieces)
         yield Step(state.step, turns, step_rate, wait_s, ratios(before, state.players, place), pieces)
 
 

@@ -1,10 +1,12 @@
 """The order in which a run meets its samples: a function of the seed and the step, for any number of workers."""
 
+import itertools
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,15 +120,63 @@ def _check_named(settings: TrainSettings, samples: Samples) -> None:
 def ahead(
     make: Callable[[int], T], numbers: Iterable[int], depth: int = 2, threads: int = 1
 ) -> Generator[T, None, None]:
-    """make(number) for each number, in order, up to `depth` a thread made ahead on background threads."""
-    waiting: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="loader") as pool:
-        try:
-            for number in numbers:
-                waiting.append(pool.submit(make, number))
-                if len(waiting) > depth * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    """make(number) for each number, in order, made on background threads.
+
+    A thread makes `depth` items in a row while the `depth` before them are taken: waking the other side costs up to a
+    fifth of the time that a batch of latents takes to read, and a pool's futures, an item each, cost more.
+    """
+    makers = [_Maker(make) for _ in range(threads)]
+    asking, taking, waiting, rest = itertools.cycle(makers), itertools.cycle(makers), 0, iter(numbers)
+    try:
+        while asked := list(itertools.islice(rest, depth)):
+            next(asking).ask(asked)
+            waiting += 1
+            if waiting > threads:
+                waiting -= 1
+                yield from next(taking).take()
+        for _ in range(waiting):
+            yield from next(taking).take()
+    finally:
+        for maker in makers:
+            maker.ask([])
+        for maker in makers:
+            maker.join()
+
+
+class _Maker(threading.Thread, Generic[T]):
+    """A thread that makes items of the numbers it is asked for, in their order."""
+
+    def __init__(self, make: Callable[[int], T]) -> None:
+        # A daemon, so that an interpreter can end around a loader that nobody closed.
+        super().__init__(name="loader", daemon=True)
+        self._make, self._over = make, False
+        self._asked: SimpleQueue[list[int]] = SimpleQueue()
+        self._made: SimpleQueue[tuple[deque[T], BaseException | None]] = SimpleQueue()
+        self.start()
+
+    def ask(self, numbers: list[int]) -> None:
+        """Have items made; no numbers end the thread after the item that it is at."""
+        self._over = not numbers
+        self._asked.put(numbers)
+
+    def take(self) -> Iterator[T]:
+        """What was made of the numbers that were asked for first; at its end the error that making came to."""
+        items, error = self._made.get()
+        while items:
+            yield items.popleft()
+        if error is not None:
+            raise error
+
+    def run(self) -> None:
+        """Make items until there shall be no more."""
+        while numbers := self._asked.get():
+            items: deque[T] = deque()
+            error: BaseException | None = None
+            try:
+                for number in numbers:
+                    if self._over:
+                        return
+                    items.append(self._make(number))
+            except BaseException as mistake:  # noqa: BLE001 - it is raised where the item is wanted
+                error = mistake
+            self._made.put((items, error))

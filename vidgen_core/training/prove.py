@@ -89,6 +89,13 @@ class Proof(Frozen):
         """Whether every case passed."""
         return all(case.passed for case in self.cases)
 
+    @property
+    def sentence(self) -> str:
+        """What was tried and held."""
+        held = sum(case.passed for case in self.cases)
+        killed = f"of {len(self.cases)} runs killed after step {self.killed_at} of {self.steps}"
+        return f"{killed}, {held} went on as if nothing had happened."
+
 
 def prove(job: Job, folder: Path, *, steps: int = 12) -> Proof:
     """Break runs of a job and compare them with an unbroken one.

@@ -21,6 +21,7 @@ import ray
 import ray.train
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.torch.config import _TorchBackend
 
 from vidgen_core.errors import VidgenError
 from vidgen_core.training import mistakes, stopping
@@ -101,7 +102,7 @@ def _trainer(job: Job, open_recorder: Callable[[], Recorder] | None, ray_dir: Pa
     return TorchTrainer(
         _work,
         train_loop_config={"job": job, "open_recorder": open_recorder},
-        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo", timeout_s=PEER_WAIT_S),
+        torch_config=_Group(backend="nccl" if on_gpu else "gloo", timeout_s=PEER_WAIT_S),
         scaling_config=ScalingConfig(
             num_workers=workers, use_gpu=on_gpu, resources_per_worker={"CPU": settings.threads_per_worker}
         ),
@@ -114,6 +115,24 @@ def _trainer(job: Job, open_recorder: Callable[[], Recorder] | None, ray_dir: Pa
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
+
+
+class _Group(TorchConfig):
+    """torch's process group among workers that hear a SIGTERM, as of a machine that is taken away."""
+
+    @property
+    def backend_cls(self) -> type["_GroupBackend"]:
+        """What Ray starts on the workers before they train."""
+        return _GroupBackend
+
+
+class _GroupBackend(_TorchBackend):
+    """Ray trains in a thread, which signals do not reach; what a backend starts runs in the main one."""
+
+    def on_start(self, worker_group: Any, backend_config: _Group) -> None:
+        """Open the process group, and listen."""
+        super().on_start(worker_group, backend_config)
+        worker_group.execute(stopping.hear)
 
 
 def _work(config: dict[str, Any]) -> None:

@@ -35,20 +35,26 @@ class Samples:
         split: Which rows of them.
         text: Whether samples carry their captions' embeddings.
         scalars: Which scalar conditions they carry.
+        labels: Which labels they carry besides; clips that lack one are no samples.
 
     Raises:
         VidgenError: A file is missing or damaged, or captions are not embedded.
 
     """
 
-    def __init__(self, data: Data, split: str, *, text: bool, scalars: Sequence[str] = ()) -> None:
+    def __init__(
+        self, data: Data, split: str, *, text: bool, scalars: Sequence[str] = (), labels: Sequence[str] = ()
+    ) -> None:
         self._store: _Latents | _Clips = _Latents(data) if data.kind == "latents" else _Clips(data)
         rows = sorted(self._store.rows(split))
+        if labels:
+            known = ScalarColumns(data.scalars, labels, [clip_id for clip_id, _, _ in rows]).complete()
+            rows = [row for row, complete in zip(rows, known, strict=True) if complete]
         self.clip_ids = [clip_id for clip_id, _, _ in rows]
         self._rows = [row for _, _, row in rows]
         self._shapes = [shape for _, shape, _ in rows]
         self._texts = _Texts(data, self.clip_ids) if text else None
-        self._scalars = ScalarColumns(data.scalars, scalars, self.clip_ids)
+        self._scalars = ScalarColumns(data.scalars, [*scalars, *labels], self.clip_ids)
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -72,6 +78,10 @@ class Samples:
         said = ["clips"] if self._texts is None else ["captioned clips", *map("\x01".join, self._texts.captions)]
         said += [self._scalars.digest] if self._scalars.digest else []
         return hashlib.sha256("\x00".join([*said, *self.clip_ids]).encode()).hexdigest()
+
+    def scalar(self, name: str) -> NDArray[np.float32]:
+        """A scalar or label of all samples, NaN where one is missing."""
+        return self._scalars.batch(range(len(self)))[name].numpy()
 
     def batch(self, numbers: Sequence[int], index: Sequence[int]) -> Batch:
         """Some samples of one bucket as they are stored, and the keys of their draws."""

@@ -1,4 +1,4 @@
-"""Scalar conditions of samples, from files with a row a clip and a column a scalar."""
+"""Scalar conditions and labels of samples, from files with a row a clip and a column a scalar."""
 
 import hashlib
 from collections.abc import Sequence
@@ -47,6 +47,10 @@ class ScalarColumns:
     def batch(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         """The scalars of some samples, float32 [len(numbers)] each, NaN where one is missing."""
         return {name: torch.from_numpy(column[list(numbers)]) for name, column in self._columns.items()}
+
+    def complete(self) -> list[bool]:
+        """For each clip whether no scalar is missing."""
+        return (~np.any([np.isnan(column) for column in self._columns.values()], axis=0)).tolist()
 
     @property
     def digest(self) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["STOPPED_EXIT", "Stop", "ask", "asking_by_file"]
+__all__ = ["STOPPED_EXIT", "Stop", "ask", "asking_by_file", "hear"]
 
 _FILE = "stop"
 _LOOK_S = 1.0
 STOPPED_EXIT = 128 + signal.SIGTERM
+_heard = threading.Event()
 
 
 class Stop:
@@ -35,7 +36,7 @@ class Stop:
         if self._looks and not self._asked and time.monotonic() - self._looked > _LOOK_S:
             self._looked = time.monotonic()
             self._asked = self._file.exists()
-        return self._asked
+        return self._asked or _heard.is_set()
 
     def __enter__(self) -> "Stop":
         if _signals_reach_us():
@@ -53,6 +54,22 @@ class Stop:
 def ask(work_dir: Path) -> None:
     """Ask the workers of a run to save and stop."""
     (work_dir / _FILE).touch()
+
+
+def hear() -> None:
+    """Let the training in another thread of this process know of its next SIGTERM; one more does what it did before.
+
+    To be called in the main thread. The wish dies with the process: Ray ends the workers of a broken group by SIGTERM
+    too, and the next group shall not stop for that.
+    """
+    _heard.clear()
+    before = signal.getsignal(signal.SIGTERM)
+
+    def handed(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, before)
+        _heard.set()
+
+    signal.signal(signal.SIGTERM, handed)
 
 
 @contextmanager

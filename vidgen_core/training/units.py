@@ -83,7 +83,12 @@ def wrapped(learner: Learner, *, compiled: bool, recomputed: bool) -> list[nn.Mo
 
 
 def shard(learner: Learner, split: Sequence[nn.Module], mesh: DeviceMesh) -> None:
-    """Split the weights of some parts over the last axis of a mesh (FSDP2; with two axes hybrid: split and copied)."""
+    """Split the weights of some parts over the last axis of a mesh (FSDP2; with two axes hybrid: split and copied).
+
+    What the learner wants kept whole is not split.
+    """
+    kept = {module for name in learner.kept_whole for module in learner.get_submodule(name).modules()}
+    split = [unit for unit in split if unit not in kept]
     for unit in split:
         fully_shard(unit, mesh=mesh, reshard_after_forward=True)
     inside = {weight for unit in split for weight in unit.parameters()}

@@ -18,12 +18,12 @@ import pytest
 from PIL import Image
 
 from data_prep.captioning import caption_spans
-from data_prep.clips import encode
 from data_prep.decode import open_source
 from data_prep.settings import CaptionerSettings, ServerSettings
 from data_prep.sources import Source
 from data_prep.tables import SCHEMAS, Tables
 from data_prep.units import Workshop
+from vidgen_core.clip import encode
 
 MODEL = "eyes-7b"
 

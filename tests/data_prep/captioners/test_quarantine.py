@@ -1,5 +1,6 @@
 """Laws of what errors take after the analysis: a row each, counted, and not tried again until somebody asks."""
 
+import pyarrow.compute as pc
 import pytest
 
 from data_prep import scoring
@@ -18,13 +19,15 @@ from data_prep.tables import Tables
 from vidgen_core.errors import VidgenError
 
 # Stage -> the function of it that decodes.
-STAGES = {"analyze": "_analyze_unit", "score": "_score_source", "audio": "_keep_unit", "caption": "_spool"}
+STAGES = {"analyze": "_analyze_unit", "score": "_score_source", "cut": "_cut_unit", "audio": "_keep_unit",
+          "caption": "_spool"}  # fmt: skip
 
 SLOW = pytest.mark.slow
 # Settings that give the stage's results another key.
 OTHER = {
     "analyze": {"shots": ShotSettings(threshold=0.4)},
     "score": {"scores": ScoreSettings(niqe=WeightsSettings(weights="same"), stills=2)},
+    "cut": {"select": Select(min_motion=0.5)},
     "audio": {"select": Select(min_motion=0.5)},
 }
 
@@ -76,7 +79,7 @@ def lost(tables, stage):
 
 
 @pytest.mark.parametrize(
-    "stage", ["analyze", "caption", *(pytest.param(one, marks=SLOW) for one in ("score", "audio"))]
+    "stage", ["analyze", "cut", "caption", *(pytest.param(one, marks=SLOW) for one in ("score", "audio"))]
 )
 def test_a_crash_is_a_dead_letter_that_waits_until_it_is_asked_for(stage, videos, settings, tmp_path):
     victim = max(file.name for file in videos.glob("*.mp4"))
@@ -94,7 +97,8 @@ def test_a_crash_is_a_dead_letter_that_waits_until_it_is_asked_for(stage, videos
         (victim, reasons.get(stage, "crashed"), 2)
     }
     assert all("The process that worked on it died" in row["message"] for row in rows)
-    assert victim in {row["uri"] for row in explain_source(tables, rows[0]["source_id"]).rejects} or stage == "caption"
+    told = {row["uri"] for row in explain_source(tables, rows[0]["source_id"]).rejects}
+    assert victim in told or {row["level"] for row in rows} == {"span"}
 
     # Neither the same run, nor one with other keys, nor a plan touches it again.
     again = Here(victim)
@@ -126,3 +130,28 @@ def test_a_caption_that_nobody_needs_costs_no_clip_and_has_its_row(videos, setti
     rows = lost(tables, "caption")
     assert {(row["level"], row["reason"], row["uri"]) for row in rows} == {("part", "caption_crashed", victim)}
     assert {row["clip_id"] for row in rows} <= set(tables.read("clips")["clip_id"].to_pylist())
+
+
+def test_a_crash_over_new_clips_costs_no_clip_that_is_there(videos, tmp_path):
+    def asked(least):
+        return DataSettings(select=Select(min_motion=least))
+
+    tables = Tables(tmp_path / "tables")
+    prepare(videos, tables, asked(None), Here())
+    rows = tables.read("spans").to_pylist()
+    motions = {row["uri"]: sorted(one["motion"] for one in rows if one["uri"] == row["uri"]) for row in rows}
+    victim, among = next((uri, some) for uri, some in motions.items() if some[0] < some[-1])
+    strict, loose = asked((among[0] + among[-1]) / 2), asked(None)
+    prepare(videos, tables, strict, Here())
+    before, wanted = tables.read("clips").sort_by("clip_id"), len(rows)
+    for runner in (Here(victim, "_cut_unit"), Here(victim)):
+        prepare(videos, tables, loose, runner)
+        there = tables.read("clips").sort_by("clip_id")
+        own = there.filter(pc.is_in(there["clip_id"], before["clip_id"].combine_chunks()))
+        assert own.equals(before)
+        assert len(there) < wanted
+        assert {row["reason"] for row in lost(tables, "cut")} == {"crashed"}
+        assert len(lost(tables, "cut")) + len(there) == wanted
+    ask_again(tables, source=victim)
+    prepare(videos, tables, loose, Here())
+    assert len(tables.read("clips")) == wanted

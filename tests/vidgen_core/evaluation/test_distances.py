@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from scipy import linalg, ndimage
 
-from vidgen_core.evaluation.distances import frechet, measure, mmd
-from vidgen_core.evaluation.features import random_features
+from vidgen_core.evaluation.distances import frechet, mmd
+from vidgen_core.evaluation.extractors.random_conv import RandomConv
+from vidgen_core.evaluation.measurements import estimate
 
 RNG = np.random.default_rng(0)
 
@@ -40,7 +41,7 @@ def test_mmd_is_unbiased_around_zero_for_equal_distributions():
 
 def test_an_interval_holds_its_value_and_the_floor_is_small():
     real, made = RNG.normal(size=(100, 8)), RNG.normal(1.0, 1.0, size=(100, 8))
-    found = measure("rfd", frechet, real, made, protocol="p")
+    found = estimate(frechet, real, made)
     assert found.low <= found.value <= found.high
     assert found.floor < found.low
 
@@ -65,5 +66,5 @@ def test_harm_moves_the_distance_up(harm):
         "freeze": lambda c: np.repeat(c[:, :1], 9, axis=1),
         "collapse": lambda c: np.repeat(c[:1], len(c), axis=0),
     }[harm](other)
-    clean = frechet(random_features(real), random_features(other))
-    assert frechet(random_features(real), random_features(harmed)) > 1.3 * clean
+    clean = frechet(RandomConv().features(real), RandomConv().features(other))
+    assert frechet(RandomConv().features(real), RandomConv().features(harmed)) > 1.3 * clean

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from vidgen_core.evaluation.distances import Measurement
 from vidgen_core.evaluation.evaluate import Evaluation
+from vidgen_core.evaluation.measurements import Measurement
 from vidgen_core.evaluation.page import PageData, render
 from vidgen_core.evaluation.truth import Score, Share
 
@@ -106,3 +106,26 @@ def test_the_gate_is_told_where_it_asks_for_something():
     assert "The gate asks for 70" in words_of(page(evaluation=measured, wanted={"shape": 0.7}))
     assert "The gate asks for" not in words_of(page(evaluation=measured))
     assert "50 of 64" in words_of(page(evaluation=measured))
+
+
+def test_the_champion_the_nearest_training_clips_and_the_records_stand_on_it():
+    records = [{"seed": 7, "index": 3, "model": "abc", "prompt": EVIL}]
+    text = page(champion=CLIPS, champion_is="shapes version 2", nearest=CLIPS, nearness=[0.91, 0.05], records=records,
+                mistakes=[("shape", "color"), ()])  # fmt: skip
+    said = words_of(text)
+    assert "shapes version 2, from the same seeds" in said
+    assert said.index("0.05") < said.index("0.91")  # the nearest first
+    assert "wrong: shape, color" in said
+    assert '"index": 3' in said
+    assert EVIL not in text
+    assert "same seeds" not in page(champion_is="There is no champion yet.")
+    assert "There is no champion yet." in page(champion_is="There is no champion yet.")
+
+
+def test_measures_of_clips_tell_which_way_is_better():
+    found = evaluation().distances[0]
+    measure = found.model_copy(update={"name": "flicker@clips/9f/abc", "better": "real", "floor_n": 64})
+    said = words_of(page(evaluation=evaluation().model_copy(update={"measures": (measure,)})))
+    assert "Nearer to real is better" in said
+    assert "flicker@clips/9f/abc" in said
+    assert "floor 64" in said

@@ -65,6 +65,24 @@ def test_how_wrong_small_sets_are(count, biased, spread):
     assert np.std(kernels) == pytest.approx(spread, rel=0.5)
 
 
+# The same for other widths and counts, mean of the Frechet distance alone; half a unit of its last digit is allowed.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "dim,biased",
+    [
+        (400, {16: 1.80, 64: 1.37, 256: 0.75, 1024: 0.198, 2048: 0.099}),
+        (64, {1024: 0.034, 2048: 0.017}),
+        (32, {16: 1.04, 64: 0.29, 256: 0.072, 1024: 0.018, 2048: 0.009}),
+    ],
+)
+def test_how_wrong_sets_of_other_sizes_are(dim, biased):
+    for count, expected in biased.items():
+        repeats = max(8, 512 // count)
+        pairs = [(normal(count, dim, seed=2 * r), normal(count, dim, seed=2 * r + 1)) for r in range(repeats)]
+        assert np.mean([frechet(a, b) / dim for a, b in pairs]) == pytest.approx(expected, abs=0.05 * expected + 0.0005)
+        assert abs(np.mean([mmd(a, b) for a, b in pairs])) < 0.1 / count**0.5
+
+
 @pytest.mark.parametrize("metric", SETS)
 def test_equal_distributions_are_near_one_and_strangers_at_zero(metric):
     real = normal(400)

@@ -1,4 +1,4 @@
-"""What the laws are asked of: every family and every codec that can learn, found in their folders."""
+"""What the laws are asked of: every family, and every codec and encoder that can learn, found in their folders."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 
 from vidgen_core import discovery
 from vidgen_core.encoders.hashed_words import Config as HashedWords
-from vidgen_core.interfaces import Batch, Learner, Space
+from vidgen_core.interfaces import Batch, Learner, Space, VideoEncoder
 from vidgen_core.training import loop
 from vidgen_core.training.place import Place
 from vidgen_core.training.settings import TrainSettings
@@ -16,7 +16,17 @@ from vidgen_core.training.settings import TrainSettings
 SPACE = Space(channels=4, frames=3, height=8, width=8, text_dim=64)
 CAPTIONS = ["a red square moves left", "a blue circle moves up", "a green triangle", "a red circle moves right"]
 ENCODER = HashedWords.tiny().build()
+
+
+def _learns(name: str) -> bool:
+    """Whether an encoder's file holds a learner; the others need weights of others, or none."""
+    module = discovery.load("vidgen_core.encoders", name)
+    return any(isinstance(one, type) and one.__module__ == module.__name__ and issubclass(one, Learner)
+               for one in vars(module).values())  # fmt: skip
+
+
 FAMILIES = [("families", name) for name in discovery.names("vidgen_core.families")]
+ENCODERS = [("encoders", name) for name in discovery.names("vidgen_core.encoders") if _learns(name)]
 CODECS = [("codecs", name) for name in discovery.names("vidgen_core.codecs")]
 
 
@@ -30,6 +40,8 @@ class Subject:
     build: Callable[[], Learner]
     shape: tuple[int, int, int, int]
     reads_text: bool
+    labels: tuple[str, ...] = ()
+    joins_samples: bool = False
 
     def learner(self) -> Learner:
         with torch.random.fork_rng():
@@ -45,7 +57,8 @@ class Subject:
         numbers = range(first, first + count)
         rows = [self._smooth(torch.Generator().manual_seed(number)) for number in numbers]
         text = ENCODER.encode([CAPTIONS[number % 4] for number in numbers]) if self.reads_text else None
-        return Batch(torch.stack(rows), text, torch.tensor(list(numbers)))
+        labels = {name: torch.tensor([float(number % 3) for number in numbers]) for name in self.labels}
+        return Batch(torch.stack(rows), text, torch.tensor(list(numbers)), labels)
 
     def _smooth(self, generator) -> torch.Tensor:
         channels, *size = self.shape
@@ -72,15 +85,16 @@ def _subject(kind: str, name: str) -> Subject | None:
         return Subject(lambda: config.tiny().build(SPACE), SPACE.shape, module.reads_text)
     if not hasattr(config, "tiny"):
         return None  # Nothing to learn, or weights of others that must be named.
-    codec = config.tiny().build()
-    if not isinstance(codec, Learner):
+    made = config.tiny().build()
+    if not isinstance(made, Learner):
         return None
-    codec = config.tiny().build()
-    side = 4 * codec.space_stride
-    return Subject(lambda: config.tiny().build(), (3, 1 + 2 * codec.time_stride, side, side), codec.reads_text)
+    if isinstance(made, VideoEncoder):
+        return Subject(lambda: config.tiny().build(), (3, 5, 16, 16), made.reads_text, made.labels, made.joins_samples)
+    side = 4 * made.space_stride
+    return Subject(lambda: config.tiny().build(), (3, 1 + 2 * made.time_stride, side, side), made.reads_text)
 
 
-@pytest.fixture(params=FAMILIES + CODECS, ids="-".join)
+@pytest.fixture(params=FAMILIES + CODECS + ENCODERS, ids="-".join)
 def subject(request) -> Subject:
     """Every learner."""
     found = _subject(*request.param)

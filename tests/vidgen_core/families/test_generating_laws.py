@@ -5,6 +5,7 @@ import torch
 
 from vidgen_core import discovery
 from vidgen_core.chance import Chance
+from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import Ask, Text
 
 SAMPLERS = discovery.names("vidgen_core.samplers")
@@ -90,10 +91,14 @@ def test_a_negative_prompt_changes_what_is_led_away_from(family, ask, encoder):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_sampler_draws_from_it(family, ask, sampler):
+def test_every_sampler_draws_from_it_or_is_refused_with_a_sentence(family, ask, sampler):
     if not family.has_denoiser:
         pytest.skip("it has no denoiser")
-    assert family.generate(ask(RED, sampler=sampler), Chance(0)).isfinite().all()
+    try:
+        assert family.generate(ask(RED, sampler=sampler), Chance(0)).isfinite().all()
+    except VidgenError as refused:
+        assert sampler == "ddpm", "only a sampler that adds noise may be refused"
+        assert "sampler adds noise" in str(refused)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
-"""Laws that everything obeys which learns: families, and codecs that can be trained."""
+"""Laws that everything obeys which learns: families, and codecs and encoders that can be trained."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -33,7 +34,8 @@ def of_players(state):
 def one_by_one(batch):
     for row in range(len(batch.video)):
         text = None if batch.text is None else type(batch.text)(batch.text.tokens[[row]], batch.text.mask[[row]])
-        yield Batch(batch.video[[row]], text, batch.index[[row]])
+        labels = {name: values[[row]] for name, values in batch.scalars.items()}
+        yield Batch(batch.video[[row]], text, batch.index[[row]], labels)
 
 
 def test_players_own_each_trainable_parameter_exactly_once(subject):
@@ -64,6 +66,8 @@ def test_losses_are_a_function_of_weights_samples_and_seed(subject):
 
 
 def test_accumulating_pieces_equals_the_whole_batch(subject):
+    if subject.joins_samples:
+        pytest.skip("a sample's loss hangs on those beside it; what joins workers is in tests/vidgen_core/encoders")
     runs = []
     for count in (1, 2):
         settings = subject.settings(accumulate=count, learning_rate=1e-4)
@@ -88,7 +92,7 @@ def test_averages_move_when_their_player_steps_and_only_then(subject):
     assert not torch.equal(flat(state.learner), averaged(state))
     broken = subject.batch()
     skipped = 0
-    for batch in (Batch(broken.video * math.nan, broken.text, broken.index), subject.batch()):
+    for batch in (replace(broken, video=broken.video * math.nan), subject.batch()):
         before = of_players(state)
         for turn in subject.train(state, settings, Chance(0), [[batch]])[0].turns:
             for was, is_now in zip(before[turn.player], of_players(state)[turn.player], strict=True):
@@ -152,7 +156,10 @@ def test_each_player_lowers_its_own_loss_on_one_batch_while_the_others_stand_sti
     for name in subject.learner().players():
         learner, losses = subject.learner(), []
         optimizer = torch.optim.Adam(learner.players()[name].parameters.values(), 1e-3)
-        for _ in range(12):
+        for step in range(36):
+            # What tells pairs apart guesses for longer than others before it finds what they have in common.
+            if step >= 12 and losses[-1] < losses[0] - 0.05 * abs(losses[0]):
+                break
             for player, loss in learner.losses(subject.batch(), Chance(0)):
                 if player == name:
                     optimizer.zero_grad()

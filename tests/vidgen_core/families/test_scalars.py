@@ -49,7 +49,9 @@ def batch(**scalars):
 
 @torch.no_grad()
 def draw(family, scalars=None, **changes):
-    ask = Ask(index=torch.arange(4), shape=SPACE.shape, text=WORDS, steps=3, scalars=scalars, **changes)
+    ask = Ask(
+        **{"index": torch.arange(4), "shape": SPACE.shape, "text": WORDS, "steps": 3, "scalars": scalars, **changes}
+    )
     return family.generate(ask, Chance(0))
 
 
@@ -79,16 +81,11 @@ def test_of_a_batch_each_sample_has_its_own_condition(family):
 
 
 def test_guidance_leads_away_from_no_condition(family):
-    def output(text, scalars):
-        x, t = torch.ones(4, *SPACE.shape), torch.full((4,), 0.5)
-        return family.output(x, t, text, scalars)
-
-    given = motion(MOTION.at(0.9))
-    with torch.no_grad():
-        toward, away = output(WORDS, given), output(WORDS.empty(), {})
-        ask = Ask(index=torch.arange(4), shape=SPACE.shape, text=WORDS, scalars=given)
-        both = family._told(ask)(torch.ones(8, *SPACE.shape), torch.full((8,), 0.5), WORDS.beside(WORDS.empty()))
-    assert torch.allclose(both, torch.cat([toward, away]), atol=1e-5)
+    # A scale of 0 stands where guidance leads away from: no scalars, and the empty prompt.
+    away = draw(family, text=WORDS.empty())
+    for given in (motion(MOTION.at(0.9)), motion(MOTION.at(0.1))):
+        assert torch.allclose(draw(family, given, guidance=0.0), away, atol=1e-4)
+        assert not torch.allclose(draw(family, given), away, atol=1e-4)
 
 
 def test_an_unknown_condition_is_a_sentence_with_the_nearest(family):

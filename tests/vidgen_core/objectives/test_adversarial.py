@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vidgen_core.errors import VidgenError
-from vidgen_core.families.gan import swapped
+from vidgen_core.families._critic import swapped
 from vidgen_core.interfaces import Text
 from vidgen_core.layers.spectral import normalized
 from vidgen_core.objectives.adversarial import as_fake, as_real, gradient_length, made_real

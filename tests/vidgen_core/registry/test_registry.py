@@ -1,120 +1,153 @@
 """Laws of the registry, on a real MLflow store in a file."""
 
-import json
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
 
 import pytest
 
+from tests.vidgen_core.registry.small import promoted
+from vidgen_core.applications.generator import digest
 from vidgen_core.errors import VidgenError
-from vidgen_core.evaluation.distances import Measurement
-from vidgen_core.evaluation.evaluate import Evaluation
-from vidgen_core.registry.gate import decide
-from vidgen_core.registry.models import fetch, promote, register
-from vidgen_core.registry.settings import GateSettings
+from vidgen_core.registry.copies import copy_version
+from vidgen_core.registry.journal import read
+from vidgen_core.registry.models import SHAPE_TAG, fetch, register, version_of
+from vidgen_core.registry.promotion import block, rollback
 from vidgen_core.registry.tracking import Tracker, client
+from vidgen_core.registry.trial import drawn
 
-
-def evaluation(value, protocol="p", width=0.1):
-    distance = Measurement(
-        name="rfd/n64", protocol=protocol, value=value, low=value - width, high=value + width, floor=0.1, n=64
-    )
-    return Evaluation(
-        model="m", data="d", held_out={"loss": 0.1}, distances=(distance,), truth=None, truth_real=None, not_run={},
-        seconds_per_clip=0.1,
-    )  # fmt: skip
+TAGS = {"vidgen.release": "r", SHAPE_TAG: "9x16x16"}
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def uri(home):
-    return f"sqlite:///{home / 'mlflow.db'}"
-
-
-def tracker(uri, home, key="run"):
-    return Tracker.open(uri, experiment="tests", run_key=key, artifacts=home / "artifacts")
-
-
-def folder(home, name):
-    made = home / name
-    made.mkdir(exist_ok=True)
-    (made / "generator.json").write_text(json.dumps({"name": name}))
+def versions(registry, generators):
+    """Three versions, of which the third is champion after a refusal and two promotions."""
+    made = [register(registry.run, "gated", generators(n)[0], model=generators(n)[1], tags=TAGS) for n in range(3)]
+    told = [promoted(registry.uri, version, value) for version, value in zip(made, (1.0, 2.0, 0.5), strict=True)]
+    assert [one.promoted for one in told] == [True, False, True]
+    assert "worse than the champion" in told[1].reasons[0]
     return made
 
 
-def test_a_run_is_resumed_by_its_key_and_no_row_is_lost(uri, home):
-    first = tracker(uri, home)
+def test_a_run_is_resumed_by_its_key_and_no_row_is_lost(registry):
+    first = registry.run
     for step in range(1200):
         first.log(step, {"train/loss": 1.0 / (step + 1)})
     first.close()
-    again = tracker(uri, home)
+    again = Tracker.open(registry.uri, experiment="tests", run_key="run")
     assert again.run_id == first.run_id
     again.log(1200, {"train/loss": 0.0})
     again.close()
-    assert len(client(uri).get_metric_history(first.run_id, "train/loss")) == 1201
+    assert len(client(registry.uri).get_metric_history(first.run_id, "train/loss")) == 1201
 
 
-def test_the_same_weights_are_registered_once(uri, home):
-    run = tracker(uri, home)
-    one = register(run, "twice", folder(home, "a"), model="digest-a", tags={})
-    assert register(run, "twice", folder(home, "a"), model="digest-a", tags={}) == one
-    assert register(run, "twice", folder(home, "b"), model="digest-b", tags={}).version == one.version + 1
+def test_the_same_weights_are_registered_once(registry, generators, versions):
+    folder, model = generators(0)
+    assert register(registry.run, "gated", folder, model=model, tags={}).version == versions[0].version
+    with pytest.raises(VidgenError, match="cannot be called so"):
+        register(registry.run, "shapes.journal", folder, model=model, tags={})
 
 
-def test_a_worse_candidate_is_refused_and_a_better_one_promoted(uri, home):
-    run, lock = tracker(uri, home), home / "lock"
-    versions = [
-        register(run, "gated", folder(home, f"g{n}"), model=f"digest-{n}", tags={"vidgen.release": "r"})
-        for n in range(3)
-    ]
-    settings = GateSettings()
-    assert promote(uri, versions[0], evaluation(1.0), settings, lock_file=lock, who="t").promoted
-    refused = promote(uri, versions[1], evaluation(2.0), settings, lock_file=lock, who="t")
+def test_a_worse_candidate_is_refused_and_a_better_one_promoted(registry, generators, versions, tmp_path):
+    store = client(registry.uri)
+    assert store.get_registered_model("gated").aliases == {"champion": 3, "challenger": 2, "previous": 1}
+    told = [(one.seen, one.to, one.action, one.evidence["release"]) for one in read(store, "gated")]
+    assert told == [(None, 1, "promote", "r"), (1, 2, "refuse", "r"), (1, 3, "promote", "r")]
+    assert digest(fetch(registry.uri, "gated@champion", tmp_path)) == generators(2)[1]
+    assert digest(fetch(registry.uri, "gated/2", tmp_path)) == generators(1)[1]
+    again = promoted(registry.uri, versions[2], 0.5)
+    assert again.reasons == ("It is the champion already.",)
+
+
+def test_a_rollback_gives_the_previous_champion_bit_for_bit(registry, generators, tmp_path):
+    for number in (0, 1):
+        folder, model = generators(number)
+        promoted(registry.uri, register(registry.run, "rolled", folder, model=model, tags=TAGS))
+    before = files(fetch(registry.uri, "rolled@previous", tmp_path / "before"))
+    rollback(registry.uri, "rolled", who="t")
+    after = files(fetch(registry.uri, "rolled@champion", tmp_path / "after"))
+    assert before == after == files(generators(0)[0])
+
+
+def files(folder):
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_copy_has_the_same_bytes_tags_figures_and_journal_and_the_gate_decides(
+    registry, other_registry, versions, tmp_path
+):
+    registry.run.checkpoints(
+        versions[2].logged_model, [{"step": 2, "loss": 0.5}, {"step": 4, "loss": 0.25}], ("d", "r")
+    )
+    artifacts = other_registry.folder / "mlartifacts"
+    copy, decision = copy_version(registry.uri, "gated@champion", other_registry.uri, artifacts=artifacts, who="t")
+    assert decision.promoted
+    assert (copy.model, copy.release, copy.aliases) == (versions[2].model, "r", ("champion",))
+    ours = fetch(registry.uri, "gated@champion", tmp_path / "ours")
+    assert files(fetch(other_registry.uri, "gated@champion", tmp_path / "theirs")) == files(ours)
+    figures = client(other_registry.uri).get_logged_model(copy.logged_model).metrics
+    assert sorted((one.key, one.step, one.value) for one in figures) == [("loss", 2, 0.5), ("loss", 4, 0.25)]
+    entries = read(client(other_registry.uri), "gated")
+    assert [(one.action, bool(one.origin)) for one in entries] == [("promote", True), ("promote", False)]
+    assert entries[0].reasons == read(client(registry.uri), "gated")[2].reasons
+    copy_version(registry.uri, "gated/3", other_registry.uri, artifacts=artifacts, who="t")
+    assert len(read(client(other_registry.uri), "gated")) == 2
+    worse, refused = copy_version(registry.uri, "gated/2", other_registry.uri, artifacts=artifacts, who="t")
     assert not refused.promoted
-    assert "worse than the champion" in refused.reasons[0]
-    assert promote(uri, versions[2], evaluation(0.5), settings, lock_file=lock, who="t").promoted
-    registered = client(uri).get_registered_model("gated")
-    assert registered.aliases == {"champion": 3, "challenger": 2, "previous": 1}
-    journal = [json.loads(value) for key, value in registered.tags.items() if key.startswith("vidgen.journal")]
-    assert sorted((entry["from"] or 0, entry["to"], entry["promoted"]) for entry in journal) == [
-        (0, 1, True),
-        (1, 2, False),
-        (1, 3, True),
-    ]
-    assert json.loads((fetch(uri, "gated@champion", home / "cache") / "generator.json").read_text()) == {"name": "g2"}
-    assert json.loads((fetch(uri, "gated/2", home / "cache") / "generator.json").read_text()) == {"name": "g1"}
+    assert worse.aliases == ("challenger",)
 
 
-def test_two_promotions_at_once_leave_one_champion_and_both_in_the_journal(uri, home):
-    run, lock = tracker(uri, home), home / "lock"
-    versions = [register(run, "raced", folder(home, f"r{n}"), model=f"race-{n}", tags={}) for n in range(2)]
-
-    def go(version):
-        return promote(uri, version, evaluation(1.0), GateSettings(), lock_file=lock, who="t")
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(go, versions))
-    registered = client(uri).get_registered_model("raced")
-    champion, previous = registered.aliases["champion"], registered.aliases["previous"]
-    assert {int(champion), int(previous)} == {1, 2}
-    assert sum(key.startswith("vidgen.journal") for key in registered.tags) == 2
+def test_a_blocked_version_is_refused_with_the_next_move_unless_it_is_asked_for(registry, generators, tmp_path):
+    folder, model = generators(0)
+    version = register(registry.run, "taken", folder, model=model, tags=TAGS)
+    promoted(registry.uri, version)
+    block(registry.uri, [version], "it learned from a.mp4, which was taken down", who="t")
+    for name in ("taken@champion", "taken/1", "taken"):
+        with pytest.raises(VidgenError, match=r"must not be used: it learned from a\.mp4.*Train again.*--blocked-too"):
+            fetch(registry.uri, name, tmp_path)
+    assert digest(fetch(registry.uri, "taken@champion", tmp_path, blocked_too=True)) == model
 
 
-def test_numbers_of_other_protocols_are_not_compared():
-    decision = decide(evaluation(0.1, protocol="other"), evaluation(1.0), GateSettings())
-    assert not decision.promoted
-    assert "cannot be compared" in decision.reasons[0]
+def test_a_blocked_version_blocks_its_copy(registry, other_registry, generators):
+    folder, model = generators(0)
+    version = register(registry.run, "recalled", folder, model=model, tags=TAGS)
+    promoted(registry.uri, version)
+    told = (registry.uri, "recalled/1", other_registry.uri)
+    copy_version(*told, artifacts=other_registry.folder / "mlartifacts", who="t")
+    assert version_of(registry.uri, "recalled/1").copies == [other_registry.uri]
+    block(registry.uri, [version], "it saw a.mp4", who="t")
+    with pytest.raises(VidgenError, match=r"it saw a\.mp4.*1 copies of it there are blocked.*recalled version 1"):
+        copy_version(*told, artifacts=None, who="t")
+    assert version_of(other_registry.uri, "recalled@champion").blocked == "it saw a.mp4"
 
 
-def test_asking_for_what_is_not_there_lists_what_is(uri, home):
-    run = tracker(uri, home)
-    register(run, "shapes", folder(home, "s"), model="shape", tags={})
-    with pytest.raises(VidgenError, match="Did you mean 'shapes'"):
-        fetch(uri, "shape@champion", home / "cache")
-    with pytest.raises(VidgenError, match="no 'champion'"):
-        fetch(uri, "shapes@champion", home / "cache")
-    with pytest.raises(VidgenError, match="no version '9'"):
-        fetch(uri, "shapes/9", home / "cache")
+def test_a_version_is_tried_from_the_bytes_that_the_registry_has(registry, generators):
+    folder, model = generators(0)
+    version = register(registry.run, "tried", folder, model=model, tags=TAGS)
+    assert drawn(registry.uri, version) == ""
+    other = register(registry.run, "other", folder, model=model, tags=TAGS | {SHAPE_TAG: "9x32x32"})
+    assert drawn(registry.uri, other) == "Its video is 9x16x16 (frames x height x width), and 9x32x32 is wanted."
+    (file,) = (registry.folder / "mlartifacts" / "models" / version.logged_model).rglob("family/weights.safetensors")
+    file.write_bytes(file.read_bytes()[:-4] + b"\x00\x00\xc0\x7f")
+    assert "not those that were registered" in drawn(registry.uri, version)
+    damaged = register(registry.run, "damaged", file.parents[1], model=digest(file.parents[1]), tags=TAGS)
+    assert drawn(registry.uri, damaged) == "Its values are not all finite."
+
+
+@pytest.mark.slow
+def test_opening_a_version_needs_nothing_of_the_training(registry, versions):
+    program = (
+        "import sys, mlflow\n"
+        f"mlflow.set_tracking_uri({registry.uri!r})\n"
+        "mlflow.pyfunc.load_model('models:/gated@champion')\n"
+        "ours = ('vidgen_core.training', 'flows', 'data_prep', 'ray', 'prefect')\n"
+        "sys.exit(' '.join(name for name in sys.modules if name.startswith(ours)) or 0)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+
+
+def test_asking_for_what_is_not_there_lists_what_is(registry, versions):
+    for name, sentence in (("gate@champion", "Did you mean 'gated'"), ("gated@best", "no 'best'.*gated@champion"),
+                           ("gated/9", "no version '9'.*1, 2, 3")):  # fmt: skip
+        with pytest.raises(VidgenError, match=sentence):
+            version_of(registry.uri, name)

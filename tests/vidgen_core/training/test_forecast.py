@@ -84,7 +84,7 @@ def test_nothing_is_built_and_no_random_number_is_drawn():
 
 def test_what_hangs_on_drawn_values_is_not_known_and_said_so():
     class Odd(torch.nn.Module):
-        reads_text = False
+        reads_text, labels = False, ()
 
         def losses(self, batch, chance):
             yield "odd", batch.video[chance.uniform("kept", batch.index) > 0.5].sum()

@@ -6,10 +6,12 @@ import time
 import pytest
 
 from vidgen_core.errors import VidgenError
+from vidgen_core.training.checkpoints import name_of, published
 from vidgen_core.training.fit import fit
 from vidgen_core.training.journal import History
 from vidgen_core.training.place import Place
 from vidgen_core.training.speed import CLOCKED
+from vidgen_core.training.store import store_at
 
 pytestmark = pytest.mark.ray
 
@@ -73,13 +75,8 @@ def test_more_workers_than_ray_has_cores_for_is_a_sentence(ray_session, make):
         fit_on_ray(make("job", batch=64, workers=64))
 
 
-@pytest.mark.slow
-def test_a_worker_that_is_killed_costs_nothing_but_time(ray_session, make):
-    from vidgen_core.training.ray_train import fit_on_ray
-
-    expected = fit(make("here", steps=400, checkpoint_every=10), place=Place())
-    job = make("there", steps=400, checkpoint_every=10)
-    pid_file = job.work_dir / "pid"
+def pid_recorder(pid_file):
+    """Opens a recorder that takes rows and says which process the first worker is."""
 
     def open_recorder():
         import os
@@ -97,17 +94,56 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(ray_session, make):
         pid_file.write_text(str(os.getpid()))
         return Nothing()
 
-    def kill_once():
-        while len(rows(job)) < 20:
-            time.sleep(0.05)
-        os.kill(int(pid_file.read_text()), signal.SIGKILL)
+    return open_recorder
 
-    killer = threading.Thread(target=kill_once, daemon=True)
-    killer.start()
-    fitted = fit_on_ray(job, open_recorder=open_recorder)
+
+def send(job, number, pid_of, *, rows_there=20):
+    """Send a signal to a process once the run has written some rows."""
+
+    def once():
+        while len(rows(job)) < rows_there:
+            time.sleep(0.05)
+        os.kill(pid_of(), number)
+
+    sender = threading.Thread(target=once, daemon=True)
+    sender.start()
+    return sender
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_nothing_but_time(ray_session, make):
+    from vidgen_core.training.ray_train import fit_on_ray
+
+    expected = fit(make("here", steps=400, checkpoint_every=10), place=Place())
+    job = make("there", steps=400, checkpoint_every=10)
+    pid_file = job.work_dir / "pid"
+    killer = send(job, signal.SIGKILL, lambda: int(pid_file.read_text()))
+    fitted = fit_on_ray(job, open_recorder=pid_recorder(pid_file))
     assert not killer.is_alive()
     assert 0 < fitted.resumed_from < 400
     assert fitted.weights == expected.weights
+    assert rows(job) == rows(make("here"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["stage", "worker"])
+def test_a_sigterm_saves_the_next_step_and_the_same_call_goes_on_bit_for_bit(ray_session, make, to):
+    from vidgen_core.training.ray_train import fit_on_ray
+
+    changes = {"steps": 1000, "checkpoint_every": 10**6, "held_out_every": 10**6}
+    expected = fit(make("here", **changes), place=Place())
+    job, handler = make("there", **changes), signal.getsignal(signal.SIGTERM)
+    pid_file = job.work_dir / "pid"
+    send(job, signal.SIGTERM, os.getpid if to == "stage" else lambda: int(pid_file.read_text()))
+    with pytest.raises(VidgenError, match="asked to stop; step .* is saved") as raised:
+        fit_on_ray(job, open_recorder=pid_recorder(pid_file))
+    assert raised.value.exit_code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is handler
+    (saved,) = published(store_at(job.checkpoints))
+    assert f"step {int(saved.removeprefix('step-'))} is saved" in str(raised.value)
+    resumed = fit_on_ray(job)
+    assert saved == name_of(resumed.resumed_from)
+    assert resumed.weights == expected.weights
     assert rows(job) == rows(make("here"))
 
 

@@ -1,0 +1,97 @@
+"""Laws of ClipBERT: sizes, what clips say together, what it cannot see, and which captions it takes for wrong."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from vidgen_core.encoders import clipbert
+from vidgen_core.encoders.clipbert import _wrong
+from vidgen_core.encoders.hashed_words import Config as HashedWords
+from vidgen_core.interfaces import Text
+
+WORDS = HashedWords.tiny().build()
+
+
+def built(**changes):
+    torch.manual_seed(0)
+    return clipbert.Config.tiny().model_copy(update=changes).build().eval().requires_grad_(False)
+
+
+def video(count=2, frames=9):
+    return torch.rand(count, 3, frames, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_the_paper_size_has_the_published_grid():
+    with torch.device("meta"):
+        encoder = clipbert.Config.paper().build()
+    assert encoder.grid.weight.numel() == 14_155_776
+    assert encoder.rows.shape[0] == 7 == 448 // 64
+    assert sum(value.numel() for value in encoder.network.parameters()) == 23_508_032
+    blocks = sum(value.numel() for value in encoder.blocks.parameters())
+    assert blocks == 12 * (12 * 768**2 + 13 * 768), "the layers of BERT-base"
+
+
+@pytest.mark.parametrize("clips", [1, 5])
+def test_identical_clips_say_what_one_of_them_says(clips):
+    logits = torch.randn(4, 1, 2)
+    labels = torch.tensor([0, 1, 1, 0])
+    for how in ("lse", "mean", "max"):
+        together = F.cross_entropy(clipbert.aggregated(logits.expand(-1, clips, -1), how), labels)
+        assert together == pytest.approx(F.cross_entropy(logits[:, 0], labels).item(), abs=1e-6)
+
+
+def test_the_sum_of_exponentials_is_the_papers_probability():
+    logits = torch.randn(3, 4, 2)
+    expected = logits.exp().sum(1) / logits.exp().sum((1, 2))[:, None]
+    assert torch.allclose(clipbert.aggregated(logits, "lse").softmax(1), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["lse", "mean", "max"])
+def test_the_order_of_clips_does_not_matter(how):
+    logits = torch.randn(3, 4, 2)
+    assert torch.allclose(clipbert.aggregated(logits, how), clipbert.aggregated(logits.flip(1), how), atol=1e-6)
+
+
+def test_averaged_frames_have_no_order_and_frames_kept_apart_have_one():
+    text = WORDS.encode(["a red square moves left"] * 2)
+    assert torch.allclose(*(built(join="mean", test_clips=1, stride=8).match(one, text) for one in ends()), atol=1e-5)
+    apart = built(test_clips=1, stride=8)
+    assert not torch.allclose(*(apart.match(one, text) for one in ends()), atol=1e-5)
+
+
+def ends():
+    clip = video()
+    return clip, clip.flip(2)
+
+
+def test_words_that_the_mask_hides_change_nothing():
+    encoder = built()
+    text = WORDS.encode(["a red square moves left"] * 2)
+    noise = torch.where(text.mask[..., None], text.tokens, torch.randn(text.tokens.shape))
+    assert torch.allclose(encoder.match(video(), text), encoder.match(video(), Text(noise, text.mask)), atol=1e-6)
+    short = Text(text.tokens[:, :5], text.mask[:, :5])
+    assert torch.allclose(encoder.match(video(), text), encoder.match(video(), short), atol=1e-5)
+
+
+def test_all_pairs_are_scored_as_each_by_itself():
+    encoder = built()
+    text = WORDS.encode(["a red square", "a blue circle", "a green triangle"])
+    scores = encoder.match_all(video(), text)
+    assert scores.shape == (3, 2)
+    for row in range(3):
+        told = Text(text.tokens[[row, row]], text.mask[[row, row]])
+        assert torch.allclose(scores[row], encoder.match(video(), told), atol=1e-5)
+
+
+def test_wrong_captions_are_never_ones_that_may_be_right_and_mostly_those_that_resemble():
+    said = ["a red square moves left", "a small red square moves left", "a red square moves right", "a blue circle"]
+    text = WORDS.encode(said)
+    draws = torch.rand(4, 4000, generator=torch.Generator().manual_seed(0))
+    drawn = _wrong(text, draws, 0.0)
+    assert set(drawn[0].tolist()) == {2, 3}
+    assert set(drawn[1].tolist()) == {2, 3}
+    assert set(drawn[3].tolist()) == {0, 1, 2}
+    assert (drawn[0] == 2).float().mean() == pytest.approx(0.5, abs=0.05)
+    assert (_wrong(text, draws, 6.0)[0] == 2).float().mean() > 0.9
+    alone = WORDS.encode(["a red square", "a red square"])
+    assert _wrong(alone, torch.tensor([[0.0], [0.9]]), 6.0).tolist() == [[1], [0]]

@@ -1,0 +1,64 @@
+"""Laws of contrastive learning: the published sizes, the distribution of views in time, the loss, and its workers."""
+
+import math
+
+import pytest
+import torch
+
+from vidgen_core.chance import Chance
+from vidgen_core.encoders import cvrl
+from vidgen_core.objectives.contrastive import info_nce
+
+
+def test_the_paper_size_has_as_many_parameters_as_published():
+    with torch.device("meta"):
+        encoder = cvrl.Config.paper().build()
+    assert round(sum(value.numel() for value in encoder.network.parameters()) / 1e6, 1) == 31.7
+    assert encoder.dim == 2048
+
+
+def test_distances_in_time_fall_linearly():
+    drawn = cvrl.distance(torch.rand(200_000, generator=torch.Generator().manual_seed(0)), 30.0)
+    assert drawn.min() >= 0
+    assert drawn.max() < 30
+    assert drawn.mean() == pytest.approx(10.0, rel=0.01)
+    assert drawn.median() == pytest.approx(30 * (1 - 1 / math.sqrt(2)), rel=0.02)
+
+
+def test_both_views_lie_inside_a_clip_and_either_may_be_first():
+    first, second = cvrl.starts(20, 5, 2, torch.rand(10_000, 3, generator=torch.Generator().manual_seed(0)))
+    for start in (first, second):
+        assert start.min() == 0
+        assert start.max() == 20 - 4 * 2 - 1
+    assert 0.4 < (first < second).float().mean() + (first == second).float().mean() / 2 < 0.6
+    short = cvrl.starts(4, 5, 2, torch.rand(9, 3))
+    assert all((start == 0).all() for start in short)
+
+
+@pytest.mark.parametrize("count,expected", [(4, 3.891820), (8, 5.416100)])
+def test_the_loss_of_equal_embeddings_is_that_of_a_guess(count, expected):
+    same = torch.ones(count, 6)
+    assert info_nce(same, same, temperature=0.1).mean() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_loss_of_views_that_agree_and_share_nothing_with_others():
+    apart = torch.eye(4)
+    expected = 2 * math.log(1 + 6 * math.exp(-10))
+    assert info_nce(apart, apart, temperature=0.1).mean() == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_loss_falls_when_a_pair_comes_closer():
+    draws = torch.Generator().manual_seed(0)
+    first, second = torch.randn(6, 8, generator=draws), torch.randn(6, 8, generator=draws)
+    closer = second.lerp(first, 0.3)
+    assert (info_nce(first, closer, temperature=0.1).mean() < info_nce(first, second, temperature=0.1).mean()).item()
+
+
+def test_views_are_of_a_sample_and_its_place_in_the_stream_alone():
+    torch.manual_seed(0)
+    encoder = cvrl.Config.tiny().build().eval()
+    from vidgen_core.interfaces import Batch
+
+    batch = Batch(torch.rand(3, 3, 9, 32, 32) * 2 - 1, None, torch.tensor([5, 6, 7]))
+    alone = Batch(batch.video[1:2], None, torch.tensor([6]))
+    assert torch.allclose(encoder._seen(alone, Chance(0))[0], encoder._seen(batch, Chance(0))[0][1:2], atol=1e-5)

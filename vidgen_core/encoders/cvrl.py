@@ -1,0 +1,174 @@
+"""An encoder that learns from clips without labels. Qian et al. 2021, "Spatiotemporal Contrastive Video Representation
+Learning" (arXiv:2008.03800).
+
+Two parts of one clip are to be alike and unlike those of all others. The parts are the likelier the closer they are in
+time (section 3.2), and each is cropped and colored anew, the same way in all of its frames (section 3.3). Samples of
+all workers are told apart, with their gradient: a run on another number of workers learns from other comparisons.
+"""  # noqa: D205
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vidgen_core.chance import Chance
+from vidgen_core.encoders._views import blurred, cropped, recolored, resized, solarized
+from vidgen_core.interfaces import Batch, Frozen, Player, VideoEncoder, Work
+from vidgen_core.layers.across import BatchNorm
+from vidgen_core.layers.flops import Flops, product
+from vidgen_core.networks.r3d import Config as Network
+from vidgen_core.objectives.contrastive import info_nce
+from vidgen_core.shapes import Index, Video
+
+__all__ = ["CVRL", "Config", "distance", "starts"]
+
+
+class Config(Frozen):
+    """The encoder, its views and its objective.
+
+    Args:
+        network: The residual network.
+        side_px: Frames are resized to this square.
+        frames, stride: Frames of a view, and how far apart they are.
+        head: Widths of the hidden layers that are used in training alone.
+        dim: Width of what is compared.
+        temperature: Of the comparison.
+        least_area, widest: Crops keep this share of the picture at least, and are at most so much wider than high.
+        flips: Share of views that are mirrored.
+        color, hue, gray: Strength of the coloring, and the share of views that lose their color.
+        recolored: Share of views that are recolored.
+        blurs: Share of views that are blurred, of the first and the second.
+        solarizes: Share of second views that are solarized.
+
+    """
+
+    network: Network = Network()
+    side_px: int = Field(224, gt=0)
+    frames: int = Field(16, gt=0)
+    stride: int = Field(2, gt=0)
+    head: tuple[int, ...] = (2048, 2048, 2048)
+    dim: int = 128
+    temperature: float = Field(0.1, gt=0)
+    least_area: float = Field(0.3, gt=0, le=1)
+    widest: float = Field(2.0, ge=1)
+    flips: float = Field(0.5, ge=0, le=1)
+    color: float = Field(0.8, ge=0, le=1)
+    hue: float = Field(0.2, ge=0, le=0.5)
+    gray: float = Field(0.2, ge=0, le=1)
+    recolored: float = Field(0.8, ge=0, le=1)
+    blurs: tuple[float, float] = (1.0, 0.1)
+    solarizes: float = Field(0.2, ge=0, le=1)
+
+    @classmethod
+    def paper(cls) -> "Config":
+        """R3D-50, 31.7 million parameters without its head; 16 frames of 224 px, every other one."""
+        return cls()
+
+    @classmethod
+    def tiny(cls) -> "Config":
+        """The sample videos: views of 7 frames of 32 px, never mirrored, since left and right differ there."""
+        return cls(
+            network=Network(
+                widths=(16, 32, 64, 128), blocks=(1, 1, 1, 1), time_kernels=(1, 3, 3, 3), expansion=1, stem=(5, 5),
+                stem_stride=2, pooled=False,
+            ),
+            side_px=32, frames=7, stride=1, head=(256,), dim=64, least_area=0.6, widest=1.2, flips=0.0,
+        )  # fmt: skip
+
+    def build(self) -> "CVRL":
+        """The untrained encoder."""
+        return CVRL(self)
+
+
+class CVRL(VideoEncoder):
+    """Video to features [B, dim] before the head."""
+
+    joins_samples = True
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config: Config = config
+        self.network = config.network.build()
+        self.dim = self.network.dim
+        widths, layers = [self.dim, *config.head], []
+        for before, after in zip(widths[:-1], widths[1:], strict=True):
+            layers += [nn.Linear(before, after), BatchNorm(after), nn.ReLU()]
+        self.head = nn.Sequential(*layers, nn.Linear(widths[-1], config.dim))
+
+    def embed(self, video: Video) -> Tensor:
+        """Features [B, dim] of the whole clip."""
+        return self.network(resized(video, self.config.side_px))
+
+    def players(self) -> Mapping[str, Player]:
+        """Network and head together."""
+        return {"encoder": Player(dict(self.named_parameters()))}
+
+    def losses(self, batch: Batch, chance: Chance) -> Iterator[tuple[str, Tensor]]:
+        """InfoNCE of two views."""
+        first, second = self._seen(batch, chance)
+        yield "encoder", info_nce(first, second, temperature=self.config.temperature).mean()
+
+    def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
+        """How far two views are apart, one minus their cosine; it is of a clip alone, so it sees no negatives."""
+        first, second = self._seen(batch, chance)
+        return {"loss": 1 - F.cosine_similarity(first.float(), second.float(), dim=1)}
+
+    def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
+        """Two views and their gradient; text is not read."""
+        del shape, text_tokens
+        config, side = self.config, self.config.side_px
+        head = sum((product(layer, 1) for layer in self.head if isinstance(layer, nn.Linear)), Flops())
+        total = (self.network.flops((config.frames, side, side)) + head) * 2
+        return Work(total.step, 2 * config.frames * side**2)
+
+    def _seen(self, batch: Batch, chance: Chance) -> tuple[Tensor, Tensor]:
+        """What is compared, of each view [B, dim]."""
+        config = self.config
+        draws = chance.uniform("starts", batch.index, (3,))
+        views = []
+        for number, start in enumerate(starts(batch.video.shape[2], config.frames, config.stride, draws)):
+            part = resized(_taken(batch.video, start, config.frames, config.stride), config.side_px)
+            views.append(self._view(part, chance.uniform(f"view {number}", batch.index, (14,)), number))
+        # Both through the network at once: batch norm sees them together.
+        first, second = self.head(self.network(torch.cat(views))).chunk(2)
+        return first, second
+
+    def _view(self, video: Video, draws: Tensor, number: int) -> Video:
+        config = self.config
+        video = cropped(
+            video, draws[:, :5], least_area=config.least_area, widest=config.widest, flips=config.flips
+        )  # fmt: skip
+        colored = recolored(video, draws[:, 5:10], strength=config.color, hue=config.hue)
+        video = torch.where((draws[:, 10] < config.recolored).view(-1, 1, 1, 1, 1), colored, video)
+        lost = recolored(video, torch.full_like(draws[:, :5], 0.5), strength=0.0, gray=1.0)
+        video = torch.where((draws[:, 11] < config.gray).view(-1, 1, 1, 1, 1), lost, video)
+        video = blurred(video, draws[:, 12:14], share=config.blurs[number])
+        return solarized(video, draws[:, 13:14], share=config.solarizes) if number == 1 else video
+
+
+def distance(uniform: Tensor, offsets: float) -> Tensor:
+    """Distance of two starts among so many offsets, from uniform draws in [0, 1).
+
+    Its density falls linearly to zero, 2 / M (1 - d / M) (section 3.2 with power 1): the distribution function
+    2 d / M - (d / M)^2 is inverted.
+    """
+    return offsets * (1 - (1 - uniform).sqrt())
+
+
+def starts(length: int, frames: int, stride: int, draws: Float[Tensor, "batch 3"]) -> tuple[Index, Index]:
+    """First frames of two views of a clip of `length` frames, in either order; 0 in a clip shorter than a view."""
+    offsets = max(1, length - (frames - 1) * stride)
+    apart = distance(draws[:, 0], offsets).floor()
+    early = (draws[:, 1] * (offsets - apart)).floor()
+    late, swapped = early + apart, draws[:, 2] < 0.5
+    return torch.where(swapped, late, early).long(), torch.where(swapped, early, late).long()
+
+
+def _taken(video: Video, start: Tensor, frames: int, stride: int) -> Video:
+    """Some frames of each clip from its start on; a clip that is too short begins again."""
+    places = (start[:, None] + stride * torch.arange(frames, device=start.device)) % video.shape[2]
+    rows = torch.arange(len(video), device=start.device)[:, None]
+    return video.transpose(1, 2)[rows, places].transpose(1, 2)

@@ -1,0 +1,88 @@
+"""Clips to features through a fixed network of random weights: no download, the same values everywhere.
+
+Random convolutions see look and motion without having learned either. A distance in their space compares two models on
+one data set, and is never to be called by the name of a metric that needs a trained network.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from vidgen_core import digests
+from vidgen_core.evaluation.extractors._contract import Clips, Extractor, FeatureProtocol, Features, Frames
+
+__all__ = ["RandomConv"]
+
+# Whatever could change a value; a change here makes numbers incomparable, which the hash then shows.
+_MADE_OF = {
+    "network": "three 3-D convolutions, leaky ReLU 0.2, mean and deviation over space and time",
+    "channels": [3, 16, 32, 32],
+    "strides": [[1, 2, 2], [2, 2, 2], [1, 2, 2]],
+    "seed": 20_240_601,
+    "version": 1,
+}
+
+
+class RandomConv(Extractor):
+    """Means and deviations of three random convolutions, 64 dimensions.
+
+    Args:
+        motion: Show the network the differences of neighboring frames in place of the frames: what clips look like
+            hardly matters then, and how they change does.
+
+    """
+
+    kinds: ClassVar[Mapping[str, str]] = {"frechet": "rfd", "mmd": "rmmd"}
+
+    def __init__(self, *, motion: bool = False) -> None:
+        self._layers, self._motion = _layers(), motion
+        self.sees_stills, self.least_frames = not motion, 1 + motion
+
+    @property
+    def protocol(self) -> FeatureProtocol:
+        """See `Extractor`."""
+        return FeatureProtocol(
+            encoder="random-conv64-motion" if self._motion else "random-conv64",
+            weights=digests.of_value(_MADE_OF),
+            resize="bilinear32-antialiased",
+            values="[-1, 1]",
+            frames="differences of neighbors" if self._motion else "all",
+            dimensions=64,
+            whitened=True,
+        )
+
+    def features(self, clips: Clips, *, batch: int = 64) -> Features:
+        """See `Extractor`."""
+        rows = []
+        with torch.inference_mode():
+            for start in range(0, len(clips), batch):
+                video = torch.from_numpy(clips[start : start + batch]).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+                flat = video.transpose(1, 2).flatten(0, 1)
+                frames = F.interpolate(flat, size=(32, 32), mode="bilinear", antialias=True)
+                x = frames.unflatten(0, (len(video), -1)).transpose(1, 2)
+                x = x.diff(dim=2) if self._motion else x
+                for layer in self._layers:
+                    x = F.leaky_relu(layer(x), 0.2)
+                rows.append(torch.cat([x.mean((2, 3, 4)), x.std((2, 3, 4))], dim=1).double().numpy())
+        return np.concatenate(rows)
+
+    def stills(self, frames: Frames) -> Features:
+        """See `Extractor`; a frame is a clip of one frame."""
+        return self.features(frames[:, None], batch=256)
+
+
+def _layers() -> list[nn.Conv3d]:
+    generator = torch.Generator().manual_seed(int(str(_MADE_OF["seed"])))
+    channels, strides = [3, 16, 32, 32], [(1, 2, 2), (2, 2, 2), (1, 2, 2)]
+    layers = []
+    for before, after, stride in zip(channels[:-1], channels[1:], strides, strict=True):
+        layer = nn.Conv3d(before, after, 3, stride, padding=1)
+        with torch.no_grad():
+            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * (2 / (27 * before)) ** 0.5)
+            layer.bias.copy_(0.1 * torch.randn(after, generator=generator))  # type: ignore[union-attr]
+        layers.append(layer)
+    return layers

@@ -1,0 +1,83 @@
+"""What families with a critic share: its settings, its loss, and what its turn costs."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from vidgen_core.errors import VidgenError
+from vidgen_core.interfaces import Frozen, Text
+from vidgen_core.layers.flops import Flops
+from vidgen_core.objectives.adversarial import AdversarialLoss, as_fake, as_real, gradient_length
+from vidgen_core.shapes import Latents, PerSample
+
+__all__ = ["CriticConfig", "Judge", "critic_flops", "critic_loss", "swapped"]
+
+
+class CriticConfig(Frozen):
+    """How a critic learns.
+
+    Args:
+        loss: What the critic and who makes samples minimize.
+        r1: Weight gamma of the squared gradient on real samples, over 2; 0 is none.
+        mismatch: Weight of real samples with the text of another one, called made.
+        critic_rate: Learning rate of the critic over that of the others. Heusel et al. 2017 (arXiv:1706.08500).
+
+    """
+
+    loss: AdversarialLoss = "hinge"
+    r1: float = Field(0.1, ge=0)
+    mismatch: float = Field(0.5, ge=0)
+    critic_rate: float = Field(4.0, gt=0)
+
+
+#: A critic: samples and their text to scores, higher for real pairs.
+Judge = Callable[[Latents, Text | None], PerSample]
+
+
+def critic_loss(
+    config: CriticConfig, critic: Judge, real: Latents, made: Sequence[Latents], text: Text | None
+) -> PerSample:
+    """What a critic minimizes, [B]: on real samples, on each kind of made ones, and on wrongly described real ones.
+
+    Kinds of made samples share the weight that one kind has alone.
+    """
+    loss = as_real(config.loss, critic(real, text))
+    for samples in made:
+        loss = loss + as_fake(config.loss, critic(samples, text)) / len(made)
+    if text is not None and config.mismatch:
+        other, differs = swapped(text)
+        loss = loss + config.mismatch * differs * as_fake(config.loss, critic(real, other))
+    if config.r1:
+        loss = loss + config.r1 / 2 * gradient_length(lambda video: critic(video, text), real) ** 2
+    return loss
+
+
+def critic_flops(config: CriticConfig, judged: Flops, text_tokens: int, *, made: int = 1) -> float:
+    """Operations of a critic's turn, where one pass costs `judged` and there are so many kinds of made samples."""
+    passes = 1 + made + bool(text_tokens and config.mismatch)
+    # R1: forward, the gradient at the sample, and the gradient of both: two products for each product.
+    return passes * judged.step + (6 * judged.forward if config.r1 else 0.0)
+
+
+def swapped(text: Text) -> tuple[Text, Tensor]:
+    """Each sample's text given to its neighbor (0 with 1, 2 with 3 ...), and 1.0 where that changes anything, [B].
+
+    Neighbors, not the batch shifted by one: so a batch that is cut into pieces of even size pairs the same samples.
+
+    Raises:
+        VidgenError: The number of samples is odd, so that one has no neighbor.
+
+    """
+    if len(text.mask) % 2:
+        raise VidgenError(
+            "Samples cannot be paired to tell a critic what does not belong together",
+            got=f"{len(text.mask)} samples a worker and pass",
+            allowed="an even number",
+            move="Set training.batch to a multiple of 2 * workers * accumulate, or family mismatch=0",
+        )
+    order = torch.arange(len(text.mask), device=text.mask.device) ^ 1
+    other = Text(text.tokens[order], text.mask[order])
+    same = ((text.tokens == other.tokens).all(-1) & (text.mask == other.mask)).all(1)
+    return other, (~same).to(text.tokens.dtype)
