@@ -95,7 +95,8 @@ class Served:
         """Runs of the schedule that did begin, the first first."""
         flows = {"name": {"any_": ["nightly"]}}
         found = self.ask("flow_runs/filter", flows=flows, sort="EXPECTED_START_TIME_ASC")
-        return [run for run in found if run["start_time"]]
+        # What came due while another worked was cancelled before it ran.
+        return [run for run in found if run["start_time"] and run["total_run_time"]]
 
     def wait(self, condition, limit_s):
         deadline = time.monotonic() + limit_s
