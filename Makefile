@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow check bench bench-data bench-train bench-peers-setup
+.PHONY: setup demo test test-slow test-services check bench bench-data bench-train bench-peers-setup
 setup: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -33,6 +33,12 @@ check: setup
 # What takes minutes: kill and resume, a cron that fires. Needs nothing beyond `make setup`.
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow"
+
+# PostgreSQL, Prefect with a worker, MLflow, an S3 server and a Ray cluster of three nodes: started, worked on, killed one by
+# one, and stopped. Needs PostgreSQL's programs (apt-get install postgresql); without them these tests are skipped. ONLY chooses
+# tests by their names.
+test-services: setup
+	$(BIN)/python -m pytest -m "services" $(if $(ONLY),-k "$(ONLY)")
 
 # Measurements; each writes a file under .bench.
 bench: bench-data bench-train

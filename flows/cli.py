@@ -181,7 +181,9 @@ def release(  # noqa: PLR0913 - the options of a command
 
 @app.command()
 def submit(  # noqa: PLR0913 - the options of a command
-    jobs: Annotated[str, typer.Option("--jobs", help="The Ray cluster's job server: http://HOST:8265")],
+    jobs: Annotated[
+        str, typer.Option("--jobs", help="The cluster's job server: http://HOST:8265, or kuberay://NAMESPACE/NAME")
+    ],
     stage: Annotated[str, typer.Argument(help="prepare, latents, train, evaluate or release; all without it")] = "",
     recipe: Recipe = RECIPE,
     videos: Videos = VIDEOS,

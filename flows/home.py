@@ -1,7 +1,7 @@
 """The one folder in which a run keeps everything: tables, databases, checkpoints, models, reports.
 
-Deleting it forgets everything; copying it moves everything. Nothing is kept anywhere else, apart from Ray's sockets and
-tables that were put at another place: the file `tables.uri` says where.
+Deleting it forgets everything; copying it moves everything. Nothing is kept anywhere else, apart from
+Ray's sockets, and tables and models that were put elsewhere: the files `tables.uri` and `registry.uri` say where.
 """
 
 import fcntl
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 from vidgen_core.errors import VidgenError
 
@@ -162,13 +163,59 @@ class Home:
 
     @property
     def mlflow_uri(self) -> str:
-        """MLflow's database."""
-        return f"sqlite:///{self.root / 'mlflow.db'}"
+        """MLflow's database, or the server that was chosen instead."""
+        return self._registry_uri() or f"sqlite:///{self._mlflow_db}"
 
     @property
-    def artifacts_dir(self) -> Path:
-        """MLflow's artifacts."""
-        return self.root / "mlartifacts"
+    def artifacts_dir(self) -> Path | None:
+        """MLflow's artifacts; None where a server keeps them."""
+        return None if self._registry_uri() else self.root / "mlartifacts"
+
+    @property
+    def has_registry(self) -> bool:
+        """Whether anything can have been registered."""
+        return bool(self._registry_uri()) or self._mlflow_db.exists()
+
+    def keep_registry_at(self, uri: str) -> None:
+        """Choose an MLflow server for runs and models; every command over this home then asks that one.
+
+        Who we are to it stays in the environment: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or
+        MLFLOW_TRACKING_TOKEN.
+
+        Args:
+            uri: http(s)://HOST:PORT; another than before is taken for the same server at a new address.
+
+        Raises:
+            VidgenError: It is no server's address, holds a secret, or the home has a registry of its own already.
+
+        """
+        parts = urlsplit(uri)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise VidgenError(
+                "Runs and models are kept in the home, or at an MLflow server",
+                got=urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])),
+                allowed="http://HOST:PORT or https://HOST, without a name or password",
+                move="Set MLFLOW_TRACKING_URI to the server, and MLFLOW_TRACKING_USERNAME and _PASSWORD beside it",
+            )
+        if self._mlflow_db.exists():
+            raise VidgenError(
+                "The models of this home are registered in the home already",
+                got=uri,
+                allowed=f"sqlite:///{self._mlflow_db}",
+                move="Unset MLFLOW_TRACKING_URI, or choose another --home",
+            )
+        self._registry_file.write_text(uri.rstrip("/") + "\n")
+
+    @property
+    def _mlflow_db(self) -> Path:
+        return self.root / "mlflow.db"
+
+    @property
+    def _registry_file(self) -> Path:
+        return self.root / "registry.uri"
+
+    def _registry_uri(self) -> str:
+        return self._registry_file.read_text().strip() if self._registry_file.exists() else ""
 
     @contextmanager
     def lock(self, what: str = "run", *, wait_s: float = 2.0) -> Iterator[None]:

@@ -62,7 +62,8 @@ class Spec(Frozen):
 
     Args:
         ray: HOST:PORT of the Ray cluster to work on; "" for a private Ray on this machine. It changes no result.
-        jobs: Address of the Ray job server that is to run the stage, as http://HOST:8265; "" to run it here.
+        jobs: Address of the Ray job server that is to run the stage, as http://HOST:8265, or a RayCluster of Kubernetes
+            as kuberay://NAMESPACE/NAME; "" to run it here.
 
     """
 

@@ -1,5 +1,6 @@
 """The Prefect task that launches a stage, and the artifacts that it leaves."""
 
+from collections.abc import Callable
 from typing import Any
 
 from prefect import task
@@ -7,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 
 from flows.failures import StageCrashedError
-from flows.launch import local, ray_jobs
+from flows.launch import kuberay, local, ray_jobs
 from flows.show import Show
 from flows.spec import Spec, StageResult
 
@@ -30,12 +31,18 @@ def _is_worth_another_try(_task: Any, _run: Any, state: State[Any]) -> bool:
     retry_condition_fn=_is_worth_another_try,
 )
 def run_stage(spec: Spec) -> StageResult:
-    """Run a stage in a child process, or as a job of a Ray cluster, to its end."""
+    """Run a stage in a child process, as a job of a Ray cluster, or as a RayJob of Kubernetes, to its end."""
     with Show.stage(spec.stage) as show:
-        result = (ray_jobs if spec.jobs else local).run(spec, show)
+        result = _launcher(spec)(spec, show)
         show.done(result)
     key = f"{spec.recipe.model.lower().replace('_', '-').replace('.', '-')}-{spec.stage}"
     create_table_artifact([row.model_dump() for row in result.rows], key=key, description=f"Rows of {spec.stage}")
     if "page" in result.facts:
         create_markdown_artifact(f"The sample page: `{result.facts['page']}`", key=f"{key}-page")
     return result
+
+
+def _launcher(spec: Spec) -> Callable[[Spec, Show], StageResult]:
+    if not spec.jobs:
+        return local.run
+    return kuberay.run if spec.jobs.startswith(f"{kuberay.SCHEME}://") else ray_jobs.run

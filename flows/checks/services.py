@@ -1,4 +1,4 @@
-"""Services that the environment or the options name: Prefect's server, a Ray cluster, its jobs; and their secrets."""
+"""Services that are named here or in the environment: Prefect's, MLflow's, a Ray cluster, its jobs; and secrets."""
 
 import json
 import socket
@@ -27,12 +27,15 @@ def check(subject: Subject) -> Iterator[Finding]:
     else:
         found = "PREFECT_API_URL is not set; a run brings a server of its own"
         yield Finding(what="prefect", state=State.ABSENT, found=found)
-    if subject.ray or subject.jobs:
+    if registry := subject.environment.get("MLFLOW_TRACKING_URI", ""):
+        yield _mlflow(registry)
+    if subject.ray or subject.jobs.startswith("http"):
         yield _ray_secret(subject)
     if subject.ray:
         host, _, port = subject.ray.rpartition(":")
         yield _reached("ray", host, port, "Check --ray, and that `ray start --head` runs there")
-    if subject.jobs:
+    # A RayCluster's namespace is no host that could be reached from here.
+    if subject.jobs and not subject.jobs.startswith("kuberay:"):
         parts = urlsplit(subject.jobs)
         move = "Check --jobs, and that the head runs with its dashboard"
         yield _reached("ray jobs", parts.hostname or "", str(parts.port or ""), move)
@@ -62,6 +65,16 @@ def _prefect(api: str) -> Iterator[Finding]:
         move = "Let both machines follow a time server: schedules and leases go by the clock" if apart else ""
         state = State.DOUBTFUL if apart else State.GOOD
         yield Finding(what="prefect's clock", state=state, found=f"{skew:.0f} s from ours", move=move)
+
+
+def _mlflow(registry: str) -> Finding:
+    """That there is a server; what it lets us do is only seen by doing it."""
+    move = "Start it (mlflow server), or unset MLFLOW_TRACKING_URI to keep models in the home"
+    try:
+        with urllib.request.urlopen(f"{registry.rstrip('/')}/health", timeout=_TIMEOUT_S):
+            return Finding(what="mlflow", state=State.GOOD, found=f"{registry} answers")
+    except (OSError, ValueError) as error:
+        return Finding(what="mlflow", state=State.BAD, found=f"{registry} does not answer: {error}", move=move)
 
 
 def _ray_secret(subject: Subject) -> Finding:

@@ -1,5 +1,6 @@
 """What `vidgen run` and its stages are asked, checked before anything is started."""
 
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +28,8 @@ def spec_of(  # noqa: PLR0913 - the options of a command
     """The first stage to run; `stage` is "" for all of them.
 
     Raises:
-        VidgenError: The recipe, the videos, the home, where its tables lie, or the cluster's address cannot be; or
-            what comes after `prepare` does not take the shapes of its clips.
+        VidgenError: The recipe, the videos, the home, where tables or models lie, or the cluster's address cannot be;
+            or what comes after `prepare` does not take the shapes of its clips.
 
     """
     chosen = load(recipe, changes)
@@ -40,6 +41,8 @@ def spec_of(  # noqa: PLR0913 - the options of a command
     home = Home.open(home_dir)
     if tables is not None:
         home.keep_tables_at(tables)
+    if server := os.environ.get("MLFLOW_TRACKING_URI"):
+        home.keep_registry_at(server)
     chosen = with_teacher(chosen, home)
     place = place_of(videos)
     where = str(place.resolve()) if isinstance(place, Path) else place.uri

@@ -39,7 +39,7 @@ def seen_by(home: Home, named: Named) -> Seen:
         noted = {row["source_id"]: row["releases"].split() for row in tables.read("forgotten").to_pylist()}
         releases = sorted({*releases, *noted.get(named.value, [])})
     unknown = [digest for digest in unknown if digest not in releases]
-    if not (home.root / "mlflow.db").exists():
+    if not home.has_registry:
         return Seen(releases, [], [])
     from vidgen_core.registry.models import trained_on
 

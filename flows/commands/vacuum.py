@@ -50,7 +50,7 @@ def kept_releases(home: Home, keep_days: float) -> list[Release]:
 
 
 def _learned_from(home: Home, digest: str) -> bool:
-    if not (home.root / "mlflow.db").exists():
+    if not home.has_registry:
         return False
     from vidgen_core.registry.models import trained_on
 

@@ -18,7 +18,7 @@ from flows.stage import write_value
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 
-__all__ = ["run"]
+__all__ = ["SILENCE_S", "command", "run"]
 
 POLL_S = 1.0
 # A head that starts again takes its time, and its jobs are not lost by that.
@@ -42,7 +42,7 @@ def run(spec: Spec, show: Show) -> StageResult:
     if not running:
         local.clear(spec)
         write_value(spec.spec_file, spec)
-        jobs.submit(name, _command(spec), {"vidgen_run": spec.run_key, "vidgen_stage": spec.stage})
+        jobs.submit(name, command(spec), {"vidgen_run": spec.run_key, "vidgen_stage": spec.stage})
     try:
         while not (status := jobs.status(name)).is_terminal():
             show.progress(local.progress(spec))
@@ -56,7 +56,7 @@ def run(spec: Spec, show: Show) -> StageResult:
     return local.answer(spec, code)
 
 
-def _command(spec: Spec) -> str:
+def command(spec: Spec) -> str:
     """The stage, on the cluster that the job is of; its words go to the log in the home, and to the job's."""
     stage = f'python -m flows.stage --spec {shlex.quote(str(spec.spec_file))} --ray "$RAY_ADDRESS"'
     return f"bash -c {shlex.quote(f'set -o pipefail; {stage} 2>&1 | tee -a {shlex.quote(str(spec.log_file))}')}"

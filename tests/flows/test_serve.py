@@ -18,10 +18,16 @@ from data_prep.samples import make
 from flows.home import Home
 from flows.recipes.recipe import load
 from flows.serving import check_notify
+from tests.processes import launchers, named
 from vidgen_core.errors import VidgenError
 
 ROOT = Path(__file__).parents[2]
 _ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+_ONE_PROCESS = [
+    f"{training}.{setting}"
+    for training in ("training", "codec_training")
+    for setting in ("launcher=process", "workers=1")
+]
 
 
 def test_a_schedule_is_checked_before_anything_begins():
@@ -56,7 +62,8 @@ class Served:
         self.api, self.log = f"http://127.0.0.1:{port}/api", folder / "serve.log"
         options = ["--recipe", "shapes.tiny", "--videos", videos, "--home", self.home.root, "--port", port]
         options += ["--notify", f"http://127.0.0.1:{self._listener.server_port}/"]
-        options += [part for change in ("training.launcher=process", *changes) for part in ("--set", change)]
+        self.changes = [*_ONE_PROCESS, *changes]
+        options += [part for change in self.changes for part in ("--set", change)]
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "flows.cli", "serve", *map(str, options)],
@@ -88,7 +95,8 @@ class Served:
         """Runs of the schedule that did begin, the first first."""
         flows = {"name": {"any_": ["nightly"]}}
         found = self.ask("flow_runs/filter", flows=flows, sort="EXPECTED_START_TIME_ASC")
-        return [run for run in found if run["start_time"]]
+        # What came due while another worked was cancelled before it ran.
+        return [run for run in found if run["start_time"] and run["total_run_time"]]
 
     def wait(self, condition, limit_s):
         deadline = time.monotonic() + limit_s
@@ -114,6 +122,29 @@ class Served:
 
         return self.wait(look, limit_s)
 
+    def begin(self, *changes):
+        """Ask for a run with these changes on top; its id."""
+        deployment = self.wait(lambda: self.ask("deployments/filter"), 120)[0]["id"]
+        state, parameters = {"type": "SCHEDULED"}, {"changes": [*self.changes, *changes]}
+        return self.ask(f"deployments/{deployment}/create_flow_run", state=state, parameters=parameters)["id"]
+
+    def end_of(self, run, limit_s=400):
+        """The state that a run ended in."""
+
+        def look():
+            (found,) = self.ask("flow_runs/filter", flow_runs={"id": {"any_": [run]}})
+            return found["state_type"] if found["state_type"] in _ENDED else None
+
+        return self.wait(look, limit_s)
+
+    def stage(self, name=""):
+        """Processes of a stage, or of any."""
+        return named("flows.stage", f"{name}.spec.json", str(self.home.root))
+
+    def heard(self):
+        """What the web address was told, in order."""
+        return [one["what"].removeprefix("vidgen: ") for one in self.told]
+
     def logs(self, run):
         rows = self.ask("logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}})
         return " ".join(row["message"] for row in rows)
@@ -128,93 +159,70 @@ class Served:
                 os.killpg(self.process.pid, signal.SIGKILL)
 
 
-def working_in(home: Home) -> list[int]:
-    """Processes that name the home in their command."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if str(home.root) in place.read_bytes().decode(errors="replace"):
-                found.append(int(place.parent.name))
-        except OSError:
-            continue
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.services
 def test_a_minute_cron_fires_again_and_again_and_each_run_takes_in_what_is_new(tmp_path):
-    videos = tmp_path / "videos"
+    videos, later = tmp_path / "videos", tmp_path / "later"
     make(videos, count=8, seed=1)
+    make(later, count=10, seed=1)
     served = Served(tmp_path, videos, "schedule.cron=* * * * *")
     try:
         (first,) = served.ended(1)
-        assert first["state_type"] == "COMPLETED", served.log.read_text()
-        parts = {file.name: file.stat().st_mtime_ns for file in served.home.tables().files("clips")}
-        make(videos, count=10, seed=1)
+        assert first["state_type"] == "COMPLETED", served.logs(first)
+        parts = media(served.home)
+        for file in later.iterdir():
+            file.replace(videos / file.name)
         runs = served.ended(3)
-        assert [run["state_type"] for run in runs] == ["COMPLETED"] * 3, served.log.read_text()
-        assert "shapes version 2" in served.logs(runs[1]) or "Nothing new" in served.logs(runs[1])
-        said = [served.logs(run) for run in served.ended(4)]
-        assert "version 2" in " ".join(said[1:])
-        assert "Nothing new" in said[-1]
-        assert runs[-1]["total_run_time"] < 60 or "version 2" in said[2]
-        now = {file.name: file.stat().st_mtime_ns for file in served.home.tables().files("clips")}
-        assert parts.items() < now.items()
+        assert [run["state_type"] for run in runs] == ["COMPLETED"] * 3, [served.logs(run) for run in runs]
+        # What a run says comes some seconds after its end.
+        for run, said in zip(runs, ("shapes version 1", "shapes version 2", "Nothing new"), strict=True):
+            served.wait(lambda run=run, said=said: said in served.logs(run), 30)
+        assert runs[2]["total_run_time"] < 60
+        assert parts.items() < media(served.home).items()
     finally:
         served.stop()
-    assert not working_in(served.home)
+    assert not named(str(served.home.root))
+
+
+def media(home: Home) -> dict[str, int]:
+    """Files of clips, and when they were written."""
+    return {file.name: file.stat().st_mtime_ns for file in home.tables().files("clips")}
 
 
 @pytest.mark.slow
 @pytest.mark.services
-def test_a_cancelled_a_killed_and_a_failed_run_end_as_such_and_the_failure_is_told(tmp_path):
+def test_a_cancelled_a_killed_a_refused_and_an_empty_run_end_as_such_and_are_told(tmp_path):
     videos = tmp_path / "videos"
     make(videos, count=8, seed=1)
-    served = Served(tmp_path, videos, "schedule.cron=* * * * *", "training.steps=100000", "data.select.min_motion=0")
-
-    def stage_of(name):
-        return lambda: (
-            [run for run in served.runs() if run["state_type"] == "RUNNING"]
-            and next(iter(served.home.runs_dir.glob(f"*/{name}.log")), None)
-        )
-
+    # No generator of six steps draws every color; and only what is asked for begins.
+    served = Served(tmp_path, videos, "schedule.cron=0 0 1 1 *", "gate.min_color=1.0")
+    told = ("a run failed", "a release is empty", "a promotion was refused")
     try:
-        served.wait(stage_of("train"), 300)
-        (running,) = [run for run in served.runs() if run["state_type"] == "RUNNING"]
+        endless = served.begin("training.steps=100000")
+        served.wait(lambda: served.stage("train"), 400)
         began = time.monotonic()
-        served.ask(f"flow_runs/{running['id']}/set_state", state={"type": "CANCELLING"})
-        served.wait(lambda: served.runs()[0]["state_type"] in _ENDED, 60)
-        assert served.runs()[0]["state_type"] == "CANCELLED"
+        served.ask(f"flow_runs/{endless}/set_state", state={"type": "CANCELLING"})
+        assert served.end_of(endless) == "CANCELLED"
         assert time.monotonic() - began < 15
-        assert not [pid for pid in working_in(served.home) if pid not in (served.process.pid,) and _is_stage(pid)]
-        served.wait(lambda: [run for run in served.runs()[1:] if run["state_type"] == "RUNNING"], 150)
-        served.wait(lambda: _engines(served.home), 60)
-        for pid in _engines(served.home):
-            os.kill(pid, signal.SIGKILL)
-        served.wait(lambda: [run for run in served.runs()[1:] if run["state_type"] == "CRASHED"], 60)
-        served.wait(lambda: [one for one in served.told if one["what"] == "vidgen: a run failed"], 60)
+        assert not served.stage()
+        assert not served.heard()
+
+        killed = served.begin("data.frames=5")
+        served.wait(lambda: served.stage("prepare"), 200)
+        (engine,) = launchers(served.home.root)
+        os.kill(engine, signal.SIGKILL)
+        assert served.end_of(killed) == "CRASHED"
+        served.wait(lambda: served.heard() == [told[0]], 60)
+        served.wait(lambda: not served.stage(), 30)
+
+        again = served.begin("data.frames=5")
+        assert served.end_of(again) == "COMPLETED", served.logs({"id": again})
+        served.wait(lambda: served.heard() == [told[0], told[2]], 60)
+        assert "color" in served.told[-1]["why"]
+
+        empty = served.begin("data.select.min_motion=1000")
+        assert served.end_of(empty) == "FAILED"
+        served.wait(lambda: sorted(served.heard()) == sorted([told[0], told[0], told[1], told[2]]), 60)
     finally:
         served.stop()
-    assert not [pid for pid in working_in(served.home) if _is_stage(pid)]
-
-
-def _is_stage(pid: int) -> bool:
-    try:
-        return b"flows.stage" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
-def _engines(home: Home) -> list[int]:
-    """Processes of runs: what has a stage of this home below it and was started by Prefect's runner."""
-    found = set()
-    for pid in working_in(home):
-        if not _is_stage(pid):
-            continue
-        while pid > 1:
-            status = Path(f"/proc/{pid}/status").read_text()
-            pid = int(status.split("PPid:")[1].split()[0])
-            if b"prefect" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.add(pid)
-                break
-    return sorted(found)
+    assert not named(str(served.home.root))
