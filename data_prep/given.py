@@ -69,12 +69,14 @@ def read_video(file: Path, height: int, width: int, rate: str) -> Shown:
         opened = open_source(file)
         with opened.container:
             frames, size, own_rate = _frames(file, opened, height, width, parse_rate(rate))
+            # A stream of a closed file must not be asked.
+            sar = opened.upright_sar
     except Undecodable as error:
         raise VidgenError(f"This is no video that can be read: {error.message}", got=str(file)) from error
     notes = [_resized(file, *size, height, width)]
     if own_rate is not None and abs(own_rate / float(parse_rate(rate)) - 1) > 0.01:
         notes.append(f"{file.name} has {own_rate:.3g} frames a second and is taken at {rate}, the model's.")
-    return Shown(np.stack(frames), *size, opened.upright_sar, " ".join(filter(None, notes)))
+    return Shown(np.stack(frames), *size, sar, " ".join(filter(None, notes)))
 
 
 def read_mask(told: str, like: Shown, height: int, width: int) -> NDArray[np.bool_]:
