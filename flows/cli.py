@@ -14,7 +14,7 @@ from flows.commands.text import say
 from flows.data_commands import data_app
 from flows.encoder_commands import encoder_app
 from flows.failures import MISTAKE_EXIT, StageCrashedError, disk_full, is_disk_full
-from flows.options import HOME, RECIPE, VIDEOS, AsJson, Changes, HomeDir, Ray, Recipe, TablesAt, Videos
+from flows.options import HOME, RECIPE, VIDEOS, AsJson, Changes, HomeDir, Jobs, Ray, Recipe, TablesAt, Videos
 from flows.sample_command import sample_app
 from flows.service_commands import service_app
 from flows.stopping import stop
@@ -181,9 +181,7 @@ def release(  # noqa: PLR0913 - the options of a command
 
 @app.command()
 def submit(  # noqa: PLR0913 - the options of a command
-    jobs: Annotated[
-        str, typer.Option("--jobs", help="The cluster's job server: http://HOST:8265, or kuberay://NAMESPACE/NAME")
-    ],
+    jobs: Jobs,
     stage: Annotated[str, typer.Argument(help="prepare, latents, train, evaluate or release; all without it")] = "",
     recipe: Recipe = RECIPE,
     videos: Videos = VIDEOS,

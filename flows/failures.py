@@ -20,14 +20,14 @@ class StageCrashedError(Exception):
 
     Args:
         message: What happened.
-        by_library: Whether a native library aborted its process, as happens once in many runs on a busy machine. Stages
-            go on from where they were, so another try is worth it; after anything else it would end in the same way.
+        died: Whether a signal ended its process: a library aborted, or the kernel took its memory. A stage goes on
+            from what it has left, so another try is worth it; a bug of ours would come again.
 
     """
 
-    def __init__(self, message: str, *, by_library: bool = False) -> None:
+    def __init__(self, message: str, *, died: bool = False) -> None:
         super().__init__(message)
-        self.by_library = by_library
+        self.died = died
 
 
 class Mistake(Frozen):

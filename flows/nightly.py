@@ -4,7 +4,6 @@ Its parameters are plain values, which Prefect checks before a run begins, where
 schedule, in Prefect's page, or with `prefect deployment run`.
 """
 
-import time
 from pathlib import Path
 
 from prefect import flow, get_run_logger
@@ -12,7 +11,6 @@ from prefect.events import emit_event
 
 from data_prep.losses import EMPTY_EXIT
 from flows.commands.launch import spec_of
-from flows.failures import StageCrashedError
 from flows.pipeline import STAGE_FLOWS
 from flows.spec import Spec, StageResult
 from vidgen_core.errors import VidgenError
@@ -22,8 +20,6 @@ __all__ = ["EMPTY", "REFUSED", "nightly"]
 # Events that automations listen for.
 EMPTY = "vidgen.release.empty"
 REFUSED = "vidgen.promotion.refused"
-# Twice again, unattended as it is: libraries crash, and the kernel ends who takes the last memory.
-_BACKOFF_S = (10.0, 60.0)
 
 
 @flow(name="nightly", flow_run_name="{recipe}", log_prints=False)
@@ -74,13 +70,6 @@ def _line(spec: Spec) -> str:
 
 
 def _stage(spec: Spec, stage: str) -> StageResult:
-    """A stage, tried again when its process died: it goes on from what it has left. A mistake stays one, so is told."""
-    for wait_s in _BACKOFF_S:
-        try:
-            return STAGE_FLOWS[stage](spec.model_copy(update={"stage": stage}))
-        except StageCrashedError as error:
-            get_run_logger().warning("%s Again in %g s.", error, wait_s)
-            time.sleep(wait_s)
     return STAGE_FLOWS[stage](spec.model_copy(update={"stage": stage}))
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.text import say
-from flows.options import HOME, RECIPE, VIDEOS, AsJson, Changes, HomeDir, Ray, Recipe, Videos
+from flows.options import HOME, RECIPE, VIDEOS, AsJson, Changes, HomeDir, Jobs, Ray, Recipe, Videos
 
 __all__ = ["service_app"]
 
@@ -23,7 +23,7 @@ def doctor(
     home: HomeDir = HOME,
     changes: Changes = None,
     ray: Ray = "",
-    jobs: Annotated[str, typer.Option("--jobs", help="A Ray cluster's job server: http://HOST:8265")] = "",
+    jobs: Jobs = "",
     as_json: AsJson = False,
 ) -> None:
     """What works here, what is missing, and what to do about it; exit code 1 if a run would fail."""
@@ -80,7 +80,7 @@ def serve(  # noqa: PLR0913 - the options of a command
     home: HomeDir = HOME,
     changes: Changes = None,
     ray: Ray = "",
-    jobs: Annotated[str, typer.Option("--jobs", help="A Ray cluster's job server: http://HOST:8265")] = "",
+    jobs: Jobs = "",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of Prefect's page, for this machine alone")] = 4200,
     metrics: Annotated[int, typer.Option("--metrics", min=0, max=65535, help="Port for Prometheus; 0 is none")] = 0,
     notify: Annotated[str, typer.Option("--notify", help="A web address that is told what went wrong")] = "",

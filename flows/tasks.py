@@ -6,6 +6,7 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
+from rich.console import Console
 
 from flows.failures import StageCrashedError
 from flows.launch import kuberay, local, ray_jobs
@@ -14,20 +15,24 @@ from flows.spec import Spec, StageResult
 
 __all__ = ["run_stage"]
 
-RETRY_DELAY_S = 2.0
+# Libraries crash, and the kernel ends who takes the last memory, which others may have given back by then.
+BACKOFF_S = [10.0, 60.0]
 
 
 def _is_worth_another_try(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """A mistake stays one, and a crash of ours comes again; an abort of a library may not."""
+    """A mistake stays one and a bug comes again; a process that was ended goes on from what it has left."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, StageCrashedError) and error.by_library
+    if not (isinstance(error, StageCrashedError) and error.died):
+        return False
+    Console(stderr=True, highlight=False).print(f"{error} It is tried up to {len(BACKOFF_S) + 1} times.", markup=False)
+    return True
 
 
 @task(
     name="stage",
     task_run_name="{spec.stage}",
-    retries=1,
-    retry_delay_seconds=RETRY_DELAY_S,
+    retries=len(BACKOFF_S),
+    retry_delay_seconds=BACKOFF_S,
     retry_condition_fn=_is_worth_another_try,
 )
 def run_stage(spec: Spec) -> StageResult:

@@ -18,7 +18,6 @@ from flows.stage import write_value
 __all__ = ["Guarded", "answer", "clear", "progress", "run"]
 
 POLL_S = 0.2
-_ABORTS = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
 
 
 class Guarded:
@@ -130,7 +129,7 @@ def answer(spec: Spec, code: int | None) -> StageResult:
         how += " (the machine may have run out of memory)"
     raise StageCrashedError(
         f"The stage {spec.stage!r} {how}: {_last_words(spec.log_file)} Its log: {spec.log_file}",
-        by_library=code is not None and code - 128 in _ABORTS,
+        died=code is None or code > 128,
     )
 
 

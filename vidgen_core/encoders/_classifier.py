@@ -1,5 +1,6 @@
 """Encoders that learn to name the class of a clip, and whose features are what their last layer reads."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
@@ -53,9 +54,9 @@ class Classifier(VideoEncoder):
     augmentation: Augmentation
     classes: int
 
+    @abstractmethod
     def prepared(self, video: Tensor) -> Tensor:
         """Video as the network reads it."""
-        raise NotImplementedError
 
     def logits(self, video: Tensor) -> Tensor:
         """Logits [B, classes] of video in [-1, 1]."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vidgen_core import scene
 from vidgen_core.evaluation import truth
 from vidgen_core.evaluation.clip_measures import motion_measures, still_measures
-from vidgen_core.evaluation.extractors._contract import Extractor, VideoEncoder
+from vidgen_core.evaluation.extractors._contract import Extractor
 from vidgen_core.evaluation.measurements import Measurement
 from vidgen_core.evaluation.neighbors import nearest
 from vidgen_core.evaluation.set_metrics import LEAST, Material, look, set_metrics
@@ -19,6 +19,7 @@ from vidgen_core.evaluation.settings import EvaluationSettings
 from vidgen_core.evaluation.spaces import Spaces, open_spaces
 from vidgen_core.evaluation.text_match import TextMatcher, text_match
 from vidgen_core.frozen import Frozen
+from vidgen_core.interfaces import VideoEncoder
 
 __all__ = ["Draw", "Evaluation", "Makes", "Shown", "evaluate"]
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from vidgen_core.evaluation.extractors._contract import Extractor, VideoEncoder
+from vidgen_core.evaluation.extractors._contract import Extractor
 from vidgen_core.evaluation.extractors.random_conv import RandomConv
 from vidgen_core.evaluation.extractors.trained import TrainedEncoder
 from vidgen_core.evaluation.settings import EvaluationSettings
 from vidgen_core.evaluation.text_match import ClipScore, TextMatcher
+from vidgen_core.interfaces import VideoEncoder
 
 __all__ = ["Spaces", "open_spaces"]
 

@@ -50,13 +50,12 @@ class Config(CriticConfig):
         """Learns the sample videos on a laptop in minutes."""
         # Drawing goes patch by patch, in every step of training: few and large ones.
         flow = FamilyChoice(name="normalizing_flow", size="tiny", options={"network": {"patch_px": 4}})
-        return cls(flow=flow, critic=CriticSizes(widths=(32, 64, 64)))
+        return cls(flow=flow, critic=CriticSizes.small())
 
     @classmethod
     def base(cls) -> "Config":
         """For clips of 64 x 64 latents."""
-        sizes = CriticSizes(text_dim=128, widths=(96, 192, 384, 384))
-        return cls(flow=FamilyChoice(name="normalizing_flow", size="base"), critic=sizes)
+        return cls(flow=FamilyChoice(name="normalizing_flow", size="base"), critic=CriticSizes.large())
 
     def build(self, space: Space) -> "FlowGAN":
         """The family for samples and text of one space."""

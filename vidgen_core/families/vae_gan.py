@@ -51,13 +51,12 @@ class Config(CriticConfig):
     @classmethod
     def tiny(cls) -> "Config":
         """Learns the sample videos on a laptop in minutes."""
-        return cls(vae=FamilyChoice(name="vae", size="tiny"), critic=CriticSizes(widths=(32, 64, 64)))
+        return cls(vae=FamilyChoice(name="vae", size="tiny"), critic=CriticSizes.small())
 
     @classmethod
     def base(cls) -> "Config":
         """For clips of 64 x 64 latents."""
-        sizes = CriticSizes(text_dim=128, widths=(96, 192, 384, 384))
-        return cls(vae=FamilyChoice(name="vae", size="base"), critic=sizes)
+        return cls(vae=FamilyChoice(name="vae", size="base"), critic=CriticSizes.large())
 
     def build(self, space: Space) -> "VAEGAN":
         """The family for samples and text of one space."""

@@ -38,6 +38,16 @@ class CriticSizes(Frozen):
     text_dim: int = 64
     widths: tuple[int, ...] = (64, 128, 128)
 
+    @classmethod
+    def small(cls) -> "CriticSizes":
+        """For latents of the sample videos."""
+        return cls(widths=(32, 64, 64))
+
+    @classmethod
+    def large(cls) -> "CriticSizes":
+        """For clips of 64 x 64 latents."""
+        return cls(text_dim=128, widths=(96, 192, 384, 384))
+
     def critic(self, space: Space) -> "ConvCritic":
         """The critic for samples and text of one space."""
         return ConvCritic(self, space)

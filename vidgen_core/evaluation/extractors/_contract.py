@@ -2,14 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidgen_core.frozen import Frozen
 
-__all__ = ["Clips", "Extractor", "FeatureProtocol", "Features", "Frames", "VideoEncoder"]
+__all__ = ["Clips", "Extractor", "FeatureProtocol", "Features", "Frames"]
 
 Clips = NDArray[np.uint8]
 Frames = NDArray[np.uint8]
@@ -72,23 +72,3 @@ class Extractor(ABC):
     def stills(self, frames: Frames) -> Features:
         """Features float64 [M, D] of single frames uint8 [M, H, W, 3], where `sees_stills`."""
         raise NotImplementedError(f"{self.protocol.encoder} sees clips only: {frames.shape}")
-
-
-class VideoEncoder(Protocol):
-    """What a trained video encoder must offer to be a metric's space.
-
-    Attributes:
-        dim: Width of its features.
-
-    """
-
-    dim: int
-
-    @property
-    def digest(self) -> str:
-        """Digest of its weights and of what it is made of."""
-        ...
-
-    def features(self, clips: Clips) -> Any:
-        """Features [N, D], a tensor or an array, of clips uint8 [N, T, H, W, 3]."""
-        ...

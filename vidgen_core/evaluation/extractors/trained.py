@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from vidgen_core.evaluation.extractors._contract import Clips, Extractor, FeatureProtocol, Features, VideoEncoder
+from vidgen_core.evaluation.extractors._contract import Clips, Extractor, FeatureProtocol, Features
+from vidgen_core.interfaces import VideoEncoder
 
 __all__ = ["TrainedEncoder"]
 
@@ -27,7 +28,6 @@ class TrainedEncoder(Extractor):
             values="the encoder's own", frames="the encoder's own", dimensions=self._encoder.dim, whitened=True,
         )  # fmt: skip
 
-    def features(self, clips: Clips, *, batch: int = 32) -> Features:
+    def features(self, clips: Clips) -> Features:
         """See `Extractor`."""
-        rows = [np.asarray(self._encoder.features(clips[at : at + batch])) for at in range(0, len(clips), batch)]
-        return np.concatenate(rows).astype(np.float64)
+        return self._encoder.features(clips).astype(np.float64)
