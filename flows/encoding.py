@@ -87,18 +87,21 @@ def encoder_recipe(named: str, changes: Sequence[str]) -> EncoderRecipe:
         VidgenError: There is no such encoder, size or key, or a value does not fit.
 
     """
-    recipe = EncoderRecipe(encoder=EncoderChoice.model_validate(named))
+    choice = EncoderChoice.model_validate(named)
+    built = discovery.load("vidgen_core.encoders", choice.name).Config
+    encoder = built.tiny().build() if hasattr(built, "tiny") else None
+    if not isinstance(encoder, VideoEncoder):
+        raise VidgenError(
+            f"{choice.name} encodes no video", allowed=", ".join(_video_encoders()),
+            move="Name one of these, as i3d:tiny",
+        )  # fmt: skip
+    recipe = EncoderRecipe(encoder=choice)
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=dict(encoder.learns))})
     values = changed_values(recipe, changes)
     try:
         recipe = EncoderRecipe.model_validate(values)
     except ValidationError as error:
         raise VidgenError(f"The encoder's recipe does not allow that: {first_complaint(error)}") from error
-    built = discovery.load("vidgen_core.encoders", recipe.encoder.name).Config
-    if not hasattr(built, "tiny") or not isinstance(built.tiny().build(), VideoEncoder):
-        raise VidgenError(
-            f"{recipe.encoder.name} encodes no video", allowed=", ".join(_video_encoders()),
-            move="Name one of these, as i3d:tiny",
-        )  # fmt: skip
     recipe.encoder.config()
     return recipe
 

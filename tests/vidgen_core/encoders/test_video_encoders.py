@@ -161,7 +161,7 @@ def test_a_still_clip_has_no_order(name):
 
 def test_an_untrained_divided_timesformer_reads_frames_without_their_order_and_a_still_clip_as_space_alone():
     config = built("timesformer").config
-    published = {"attention": "divided", "frames": 9, "patch_px": 8, "places": "noise", "sharpness": 1.0}
+    published = {"attention": "divided", "frames": 9, "places": "noise", "stem": ()}
     divided = config.model_copy(update={"network": config.network.model_copy(update=published)}).build().eval()
     with torch.no_grad():
         divided.network.class_token.normal_()
