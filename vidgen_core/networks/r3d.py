@@ -22,6 +22,7 @@ class Config(Frozen):
     """Sizes of the network.
 
     Args:
+        channels: Of the video.
         widths: Channels of the middle convolution of each stage's blocks.
         blocks: Blocks of each stage; every stage but the first halves height and width.
         time_kernels: Length in time of the first convolution of each stage's blocks.
@@ -32,6 +33,7 @@ class Config(Frozen):
 
     """
 
+    channels: int = 3
     widths: tuple[int, ...] = (64, 128, 256, 512)
     blocks: tuple[int, ...] = (3, 4, 6, 3)
     time_kernels: tuple[int, ...] = (1, 1, 3, 3)
@@ -84,7 +86,7 @@ class R3D(nn.Module):
         super().__init__()
         self.config = config
         time, space = config.stem
-        self.stem = _conv(3, config.widths[0], (time, space, space), config.stem_stride)
+        self.stem = _conv(config.channels, config.widths[0], (time, space, space), config.stem_stride)
         self.stem_norm = BatchNorm(config.widths[0])
         channels, made = config.widths[0], []
         stages = zip(config.widths, config.blocks, config.time_kernels, strict=True)
