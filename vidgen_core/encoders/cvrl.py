@@ -7,6 +7,7 @@ all workers are told apart, with their gradient: a run on another number of work
 """  # noqa: D205
 
 from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -76,16 +77,17 @@ class Config(Frozen):
     def tiny(cls) -> "Config":
         """The sample videos: views of 4 frames of 32 px, never mirrored, since left and right differ there.
 
-        Their camera stands still and every clip has a ground of its own, by which alone it could be told; hues are
-        turned freely for the same reason. A blur made for 224 px would leave no shapes.
+        Their camera stands still and every clip has a ground of its own, by which alone it could be told, as by its
+        color: many views lack the one or the other, so that copies are known by both and motion is learned too. A blur
+        made for 224 px would leave no shapes.
         """
         return cls(
             network=Network(
-                channels=6, widths=(16, 32, 64, 128), blocks=(1, 1, 1, 1), time_kernels=(1, 3, 3, 3), expansion=1,
-                stem=(5, 5), stem_stride=2, pooled=False,
+                widths=(16, 32, 64, 128), blocks=(1, 1, 1, 1), time_kernels=(1, 3, 3, 3), expansion=1, stem=(5, 5),
+                stem_stride=2, pooled=False,
             ),
-            side_px=32, frames=4, head=(256,), dim=64, least_area=0.5, widest=1.2, flips=0.0, color=0.4, hue=0.5,
-            blurs=(0.0, 0.0), solarizes=0.0, apart=True, moving=0.5,
+            side_px=32, frames=4, head=(256,), dim=64, least_area=0.5, widest=1.2, flips=0.0, color=0.4, hue=0.1,
+            gray=0.5, blurs=(0.0, 0.0), solarizes=0.0, apart=True, moving=0.4,
         )  # fmt: skip
 
     def build(self) -> "CVRL":
@@ -97,11 +99,12 @@ class CVRL(VideoEncoder):
     """Video to features [B, dim] before the head."""
 
     joins_samples = True
+    learns: ClassVar[Mapping[str, int | float]] = {"steps": 3000, "batch": 32}
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config: Config = config
-        self.network = config.network.build()
+        self.network = config.network.build(6 if config.apart else 3)
         self.dim = self.network.dim
         widths, layers = [self.dim, *config.head], []
         for before, after in zip(widths[:-1], widths[1:], strict=True):
