@@ -27,9 +27,9 @@ _NOTHING = "-"
 _LEGEND = """\
 Codec, latents, captions, budget and metrics are the same for all. Distances are lower when better, with their bootstrap
 interval; in the row of real clips stands their floor, one half of the real clips against the other. Shares are those of
-prompts that the exact checker found shown, with 95 % Wilson intervals. Training is the number of steps times their
-median duration. Calls are passes through the network to draw one clip, counted; the pair that guidance needs is one
-pass on a batch twice as large."""
+prompts that the exact checker found shown, with 95 % Wilson intervals. Training is the number of steps times the
+median of what one took; on a CPU, of the time that its cores worked for it. Calls are passes through the network to
+draw one clip, counted; the pair that guidance needs is one pass on a batch twice as large."""
 
 
 class Table(Frozen):

@@ -39,11 +39,16 @@ class Stages:
         return {"release": self.release}
 
     def pace(self, spec, name):
-        return {"step_s": STEP_S[name], "tokens": 100, "release": spec.result("latents").facts["release"]}
+        # Two workers of one thread each, which wait half of the time for others of the machine.
+        release = spec.result("latents").facts["release"]
+        return {"step_s": 2 * STEP_S[name], "step_cpu_s": 2 * STEP_S[name], "tokens": 100, "release": release}
 
     def train(self, spec, name):
         history = spec.run_dir / "history.jsonl"
-        rates = {"speed/steps_per_s": 1 / STEP_S[name], "speed/tokens_per_s": 1000.0, "speed/samples_per_s": 10.0}
+        rates = {
+            "speed/steps_per_s": 0.5 / STEP_S[name], "speed/step_cpu_s": 2 * STEP_S[name],
+            "speed/tokens_per_s": 1000.0, "speed/samples_per_s": 10.0,
+        }  # fmt: skip
         history.write_text(json.dumps({"step": 10, **rates}) + "\n")
         return {"history": str(history)}
 
