@@ -15,7 +15,7 @@ from vidgen_core.frozen import Frozen
 from vidgen_core.training.journal import History
 from vidgen_core.training.settings import TrainSettings
 
-__all__ = ["SHARED", "Comparison", "Entry", "entry_of", "is_evaluated", "measured_by", "shared", "taken_s"]
+__all__ = ["SHARED", "Comparison", "Entry", "entry_of", "is_evaluated", "measured_by", "named", "shared", "taken_s"]
 
 # Stages whose answers do not hang on the family.
 SHARED = ("prepare", "latents")
@@ -87,6 +87,8 @@ class Entry(Frozen):
 
     Args:
         family: `name:size`.
+        teacher: The row whose trained weights it learned from; "" is none.
+        model_dir: Folder of the trained generator.
         failed: Why there are no figures; "" where there are.
         steps: Of training.
         token_steps: Steps times samples times places that the network works on.
@@ -99,12 +101,19 @@ class Entry(Frozen):
 
     family: str
     failed: str = ""
+    teacher: str = ""
+    model_dir: str = ""
     steps: int = 0
     token_steps: float = 0.0
     training_s: float = 0.0
     parameters: int = 0
     network_calls: int = 0
     evaluation: Evaluation | None = None
+
+
+def named(family: FamilyChoice) -> str:
+    """A family as it is written."""
+    return f"{family.name}:{family.size}" if family.size else family.name
 
 
 def taken_s(settings: TrainSettings, step_s: float, step_cpu_s: float) -> float:
@@ -134,7 +143,7 @@ def is_evaluated(spec: Spec, release: str) -> bool:
     return bool(facts.get("measured_by") == measured_by() and _evaluation(spec).data == release)
 
 
-def entry_of(spec: Spec, name: str) -> Entry:
+def entry_of(spec: Spec) -> Entry:
     """The row of a run that is done."""
     trained, evaluated = spec.result("train").facts, spec.result("evaluate").facts
     rows = [row for row in History.read(Path(trained["history"])) if row.get("speed/steps_per_s")]
@@ -142,7 +151,8 @@ def entry_of(spec: Spec, name: str) -> Entry:
     times_s = [taken_s(settings, 1 / row["speed/steps_per_s"], row["speed/step_cpu_s"]) for row in rows]
     tokens = round(rows[-1]["speed/tokens_per_s"] / rows[-1]["speed/samples_per_s"]) if rows else 0
     return Entry(
-        family=name,
+        family=named(spec.recipe.family),
+        model_dir=trained["model_dir"],
         steps=settings.steps,
         token_steps=float(settings.steps * settings.batch * tokens),
         training_s=settings.steps * median(times_s) if times_s else 0.0,
