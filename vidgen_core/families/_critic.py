@@ -31,7 +31,7 @@ class CriticConfig(Frozen):
     loss: AdversarialLoss = "hinge"
     r1: float = Field(0.1, ge=0)
     mismatch: float = Field(0.5, ge=0)
-    critic_rate: float = Field(4.0, gt=0)
+    critic_rate: float = Field(0.8, gt=0)
     critic_betas: tuple[float, float] = (0.0, 0.99)
 
     def player(self, critic: Mapping[str, nn.Parameter]) -> Player:

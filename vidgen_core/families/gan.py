@@ -32,7 +32,7 @@ class Config(CriticConfig):
     """
 
     network: conv_gan.Config = conv_gan.Config()
-    generator_rate: float = Field(1.0, gt=0)
+    generator_rate: float = Field(0.4, gt=0)
 
     @classmethod
     def tiny(cls) -> "Config":
