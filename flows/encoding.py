@@ -88,20 +88,14 @@ def encoder_recipe(named: str, changes: Sequence[str]) -> EncoderRecipe:
 
     """
     choice = EncoderChoice.model_validate(named)
-    built = discovery.load("vidgen_core.encoders", choice.name).Config
-    encoder = built.tiny().build() if hasattr(built, "tiny") else None
-    if not isinstance(encoder, VideoEncoder):
-        raise VidgenError(
-            f"{choice.name} encodes no video", allowed=", ".join(_video_encoders()),
-            move="Name one of these, as i3d:tiny",
-        )  # fmt: skip
-    recipe = EncoderRecipe(encoder=choice)
-    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=dict(encoder.learns))})
+    recipe, learns = EncoderRecipe(encoder=choice), _video_encoder(choice.name).learns
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=dict(learns))})
     values = changed_values(recipe, changes)
     try:
         recipe = EncoderRecipe.model_validate(values)
     except ValidationError as error:
         raise VidgenError(f"The encoder's recipe does not allow that: {first_complaint(error)}") from error
+    _video_encoder(recipe.encoder.name)
     recipe.encoder.config()
     return recipe
 
@@ -259,10 +253,19 @@ def _features(encoder: VideoEncoder, samples: Samples) -> NDArray[np.float32]:
     return rows
 
 
-def _video_encoders() -> list[str]:
-    found = []
-    for name in discovery.names("vidgen_core.encoders"):
-        module = discovery.load("vidgen_core.encoders", name)
-        made = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, VideoEncoder)]
-        found += [name] if any(one.__module__ == module.__name__ for one in made) else []
+def _video_encoder(name: str) -> type[VideoEncoder]:
+    """The class that a file of encoders makes of its configuration; refuses one that encodes no video."""
+    found = _made_in(name)
+    if found is None:
+        raise VidgenError(
+            f"{name} encodes no video",
+            allowed=", ".join(other for other in discovery.names("vidgen_core.encoders") if _made_in(other)),
+            move="Name one of these, as i3d:tiny",
+        )
     return found
+
+
+def _made_in(name: str) -> type[VideoEncoder] | None:
+    module = discovery.load("vidgen_core.encoders", name)
+    made = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, VideoEncoder)]
+    return next((one for one in made if one.__module__ == module.__name__), None)
