@@ -81,3 +81,13 @@ def test_the_papers_views_are_the_video_itself():
     config = cvrl.Config.tiny().model_copy(update={"apart": False})
     video = torch.rand(2, 3, 4, 8, 8) * 2 - 1
     assert torch.allclose(config.build()._read(video), video, atol=1e-6)
+
+
+def test_standardized_features_have_mean_0_and_deviation_1_over_views():
+    torch.manual_seed(0)
+    encoder = cvrl.Config.tiny().build().train()
+    features = encoder._features(torch.randn(16, 6, 4, 32, 32))
+    assert torch.allclose(features.mean(0), torch.zeros(encoder.dim), atol=1e-5)
+    varied = features.std(0, unbiased=False) > 0.1
+    assert torch.allclose(features.std(0, unbiased=False)[varied], torch.ones(int(varied.sum())), atol=0.05)
+    assert varied.any()
