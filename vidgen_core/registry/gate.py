@@ -137,7 +137,7 @@ def _of_licenses(candidate: Evidence) -> list[str]:
     others = {name: count for name, count in candidate.licenses.items() if not fits(name, wanted)}
     if not others:
         return []
-    told = ", ".join(f"{count} of {name}" for name, count in others.items())
+    told = ", ".join(f"{name}: {count}" for name, count in others.items())
     return [
         f"Its data release has {sum(others.values())} of {sum(candidate.licenses.values())} clips of other or unknown "
         f"license ({told}), and {asked} is wanted: state licenses beside the videos, prepare and release again, or "
