@@ -47,7 +47,7 @@ class Config(CriticConfig):
         step: What a step draws: "ddpm" from the posterior given the predicted data, with fresh noise; "ddim" none.
         distillation_weight: Weight of the teacher's squared distance.
         teacher_guidance: Scale of classifier-free guidance that the teacher speaks with; the student needs none then.
-        loss, r1, mismatch, critic_rate: See `CriticConfig`.
+        loss, r1, mismatch, critic_rate, critic_betas: See `CriticConfig`.
 
     """
 
@@ -106,7 +106,7 @@ class DiffusionGAN(Family):
 
     def players(self) -> Mapping[str, Player]:
         """The critic and the student."""
-        critic = Player(dict(self.critic.named_parameters()), relative_rate=self.config.critic_rate)
+        critic = self.config.player(dict(self.critic.named_parameters()))
         return {"critic": critic, **self.student.players()}
 
     def losses(self, batch: Batch, chance: Chance) -> Iterator[tuple[str, Tensor]]:
