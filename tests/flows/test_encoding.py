@@ -1,5 +1,7 @@
 """`vidgen encoder train`: from the clips of a home to a version in the registry, and what may be asked of it."""
 
+import re
+
 import pytest
 
 from data_prep.prepare import prepare
@@ -10,6 +12,8 @@ from flows.recipes.recipe import load
 from tests.data_prep.runners import InProcess
 from vidgen_core.errors import VidgenError
 from vidgen_core.registry.encoders import open_video_encoder
+from vidgen_core.registry.journal import read
+from vidgen_core.registry.tracking import client
 
 QUICK = ["training.steps=2", "training.batch=4", "training.held_out_samples=8", "training.warmup_steps=0"]
 
@@ -31,7 +35,8 @@ def test_an_encoder_is_trained_measured_registered_and_opened_by_its_name(home):
     opened = open_video_encoder("encoder-cvrl@champion", uri=home.mlflow_uri, cache_dir=home.cache_dir)
     assert opened.digest == open_video_encoder(made.folder).digest
     again = train_encoder(home, encoder_recipe("cvrl:tiny", QUICK))
-    assert (again.version, again.folder) == (made.version, made.folder), "what is done is not done again"
+    same = [(one.version.version, one.version.model, one.alias, one.folder) for one in (made, again)]
+    assert same[0] == same[1], "what is done is not done again"
 
 
 @pytest.mark.slow
@@ -40,6 +45,22 @@ def test_each_encoder_goes_the_same_way(home, name):
     made = train_encoder(home, encoder_recipe(f"{name}:tiny", QUICK))
     assert made.version.name == f"encoder-{name}"
     assert all(0 <= value <= 1 for value in made.figures.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["i3d", "clipbert"])
+def test_a_champion_of_other_clips_is_measured_again_on_these(tmp_path, name):
+    home = Home.open(tmp_path / "home")
+    reasons = []
+    for count in (6, 9):
+        make(tmp_path / "videos", count=count, seed=3)
+        prepare(tmp_path / "videos", home.tables(), load("shapes.tiny").data, InProcess())
+        made = train_encoder(home, encoder_recipe(f"{name}:tiny", QUICK))
+        reasons.append(read(client(home.mlflow_uri), made.version.name)[-1].reasons[0])
+    assert "there is no champion yet" in reasons[0]
+    assert "measured again on the same clips" in reasons[1]
+    told = [float(number) for number in re.findall(r"\b\d\.\d{3}\b", reasons[1])]
+    assert (made.alias == "champion") == (told[0] >= told[1])
 
 
 @pytest.fixture(scope="module")
