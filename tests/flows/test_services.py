@@ -21,12 +21,12 @@ from data_prep.samples import make
 from flows.home import Home
 from tests.nodes import Nodes
 from tests.processes import launchers, named
-from tests.services import ROOT, Services, answers, postgres_folder, wait
+from tests.services import NO_POSTGRES, ROOT, Services, answers, postgres_folder, wait
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.services,
-    pytest.mark.skipif(postgres_folder() is None, reason="PostgreSQL is not installed: apt-get install postgresql"),
+    pytest.mark.skipif(postgres_folder() is None, reason=NO_POSTGRES),
 ]
 DOCUMENT = ROOT / "docs" / "operations.md"
 BEGIN, END = "<!-- faults: written by tests/flows/test_services.py -->\n", "<!-- end of faults -->\n"
