@@ -23,7 +23,7 @@ from pathlib import Path
 from tests.stores import CREDENTIALS, Server, free_port
 
 ROOT = Path(__file__).parents[1]
-START_S = 180
+START_S = 600
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -133,7 +133,8 @@ class Postgres(Process):
             self._reach(whose)
         data = self.folder / "data"
         subprocess.run(
-            [self._programs / "initdb", "-D", data, "-U", "vidgen", f"--pwfile={word}", "-A", "scram-sha-256"],
+            [self._programs / "initdb", "-D", data, "-U", "vidgen", f"--pwfile={word}", "-A", "scram-sha-256",
+             "--no-locale", "--encoding=UTF8"],
             check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **whose,
         )  # fmt: skip
         super().__init__(
@@ -308,7 +309,7 @@ class Services:
     def state(self, run):
         return self.ask(f"flow_runs/{run}", "GET")["state_type"]
 
-    def ended(self, run, limit_s=600):
+    def ended(self, run, limit_s=1800):
         """How a run ended."""
         return wait(lambda: (state := self.state(run)) in ENDED and state, limit_s=limit_s, every_s=1.0)
 
