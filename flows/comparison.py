@@ -1,6 +1,7 @@
 """Families compared: the same clips, codec, budget and metrics for each, and an ordinary run of its own."""
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from flows.home import Home
@@ -12,8 +13,9 @@ from vidgen_core.evaluation import evaluate
 from vidgen_core.evaluation.evaluate import Evaluation
 from vidgen_core.frozen import Frozen
 from vidgen_core.training.journal import History
+from vidgen_core.training.settings import TrainSettings
 
-__all__ = ["SHARED", "Comparison", "Entry", "entry_of", "is_evaluated", "measured_by", "shared"]
+__all__ = ["SHARED", "Comparison", "Entry", "entry_of", "is_evaluated", "measured_by", "named", "shared", "taken_s"]
 
 # Stages whose answers do not hang on the family.
 SHARED = ("prepare", "latents")
@@ -27,7 +29,9 @@ class Comparison(Frozen):
     Args:
         recipe: The run of each; its family and number of steps are replaced.
         families: In the order of the rows.
-        minutes: Training of each, on the clock: a family's steps are chosen once, by how long one takes here.
+        minutes: Training of each: a family's steps are chosen once, by how long one takes here. On a CPU these are
+            minutes of all the cores that training was given, by the time that they worked for it, so that what else the
+            machine does takes nothing from a family.
         token_steps: Training of each, as steps times samples times places that the network works on; instead of that.
         videos, home_dir: As in `Spec`.
         ray: As in `Spec`.
@@ -74,7 +78,7 @@ class Comparison(Frozen):
             allowed = self.token_steps / (pace.facts["tokens"] * self.recipe.training.batch)
         else:
             assert self.minutes is not None
-            allowed = 60 * self.minutes / pace.facts["step_s"]
+            allowed = 60 * self.minutes / taken_s(self.recipe.training, pace.facts["step_s"], pace.facts["step_cpu_s"])
         return max(_FEWEST_STEPS, round(allowed))
 
 
@@ -83,10 +87,12 @@ class Entry(Frozen):
 
     Args:
         family: `name:size`.
+        teacher: The row whose trained weights it learned from; "" is none.
+        model_dir: Folder of the trained generator.
         failed: Why there are no figures; "" where there are.
         steps: Of training.
         token_steps: Steps times samples times places that the network works on.
-        training_s: Steps times their median duration; checkpoints and held-out passes are not in it.
+        training_s: Steps times the median of what one took of the budget; held-out passes are not in it.
         parameters: Of the family.
         network_calls: Passes through the network to draw one clip, counted.
         evaluation: All that was measured.
@@ -95,12 +101,24 @@ class Entry(Frozen):
 
     family: str
     failed: str = ""
+    teacher: str = ""
+    model_dir: str = ""
     steps: int = 0
     token_steps: float = 0.0
     training_s: float = 0.0
     parameters: int = 0
     network_calls: int = 0
     evaluation: Evaluation | None = None
+
+
+def named(family: FamilyChoice) -> str:
+    """A family as it is written."""
+    return f"{family.name}:{family.size}" if family.size else family.name
+
+
+def taken_s(settings: TrainSettings, step_s: float, step_cpu_s: float) -> float:
+    """What a step takes of a budget, in seconds: on a CPU those of its cores, shared by all that training was given."""
+    return step_cpu_s / (settings.workers * settings.threads_per_worker) if settings.device == "cpu" else step_s
 
 
 def shared(spec: Spec, results: tuple[StageResult, ...]) -> Spec:
@@ -125,18 +143,19 @@ def is_evaluated(spec: Spec, release: str) -> bool:
     return bool(facts.get("measured_by") == measured_by() and _evaluation(spec).data == release)
 
 
-def entry_of(spec: Spec, name: str) -> Entry:
+def entry_of(spec: Spec) -> Entry:
     """The row of a run that is done."""
     trained, evaluated = spec.result("train").facts, spec.result("evaluate").facts
     rows = [row for row in History.read(Path(trained["history"])) if row.get("speed/steps_per_s")]
     settings = spec.recipe.training
-    rates = sorted(row["speed/steps_per_s"] for row in rows)
+    times_s = [taken_s(settings, 1 / row["speed/steps_per_s"], row["speed/step_cpu_s"]) for row in rows]
     tokens = round(rows[-1]["speed/tokens_per_s"] / rows[-1]["speed/samples_per_s"]) if rows else 0
     return Entry(
-        family=name,
+        family=named(spec.recipe.family),
+        model_dir=trained["model_dir"],
         steps=settings.steps,
         token_steps=float(settings.steps * settings.batch * tokens),
-        training_s=settings.steps / rates[len(rates) // 2] if rates else 0.0,
+        training_s=settings.steps * median(times_s) if times_s else 0.0,
         parameters=evaluated["parameters"],
         network_calls=evaluated["network_calls"],
         evaluation=_evaluation(spec),

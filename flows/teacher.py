@@ -4,11 +4,22 @@ from pathlib import Path
 from typing import Any
 
 from flows.home import Home
-from flows.recipes.recipe import Recipe
+from flows.recipes.recipe import FamilyChoice, Recipe
 from vidgen_core import discovery
 from vidgen_core.errors import VidgenError
 
-__all__ = ["with_teacher"]
+__all__ = ["taught", "teacher_of", "with_teacher"]
+
+
+def teacher_of(family: FamilyChoice) -> FamilyChoice | None:
+    """The family that one learns from, with every option written out; None where it takes no trained weights."""
+    config = family.config()
+    return FamilyChoice.model_validate(config["teacher"]) if "teacher_weights" in config else None
+
+
+def taught(family: FamilyChoice, folder: str) -> FamilyChoice:
+    """The family as one that learns from the generator in this folder."""
+    return family.model_copy(update={"options": {**family.options, "teacher_weights": folder}})
 
 
 def with_teacher(recipe: Recipe, home: Home) -> Recipe:
@@ -39,5 +50,4 @@ def with_teacher(recipe: Recipe, home: Home) -> Recipe:
             move="Check family.teacher_weights; or drop it to learn without a teacher",
         )
     check_teacher(folder, config.teacher)
-    options = {**recipe.family.options, "teacher_weights": str(folder.resolve())}
-    return recipe.model_copy(update={"family": recipe.family.model_copy(update={"options": options})})
+    return recipe.model_copy(update={"family": taught(recipe.family, str(folder.resolve()))})

@@ -75,6 +75,10 @@ class FamilyChoice(Choice):
 
     package = "vidgen_core.families"
 
+    def whole(self) -> "FamilyChoice":
+        """The same with every option written out, as a size may change in a later version."""
+        return FamilyChoice(name=self.name, options=self.config())
+
 
 def first_complaint(error: ValidationError) -> str:
     """The first thing that a validation found wrong, as a sentence without its full stop."""

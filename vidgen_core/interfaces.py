@@ -151,12 +151,14 @@ class Player:
     Attributes:
         parameters: Its parameters by name.
         relative_rate: Its learning rate over the run's.
+        betas: AdamW's moments, where those of the run would not do; None is the run's.
         hidden: Names of weight matrices between hidden layers, which Muon may take where a run asks for it.
 
     """
 
     parameters: Mapping[str, nn.Parameter]
     relative_rate: float = 1.0
+    betas: tuple[float, float] | None = None
     hidden: frozenset[str] = frozenset()
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.commands.launch import spec_of
-from flows.comparison import Comparison, Entry
+from flows.comparison import Comparison, Entry, named
 from flows.recipes.recipe import FamilyChoice
 from flows.several_shapes import check_shapes
 from flows.show import duration
@@ -27,9 +27,10 @@ _NOTHING = "-"
 _LEGEND = """\
 Codec, latents, captions, budget and metrics are the same for all. Distances are lower when better, with their bootstrap
 interval; in the row of real clips stands their floor, one half of the real clips against the other. Shares are those of
-prompts that the exact checker found shown, with 95 % Wilson intervals. Training is the number of steps times their
-median duration. Calls are passes through the network to draw one clip, counted; the pair that guidance needs is one
-pass on a batch twice as large."""
+prompts that the exact checker found shown, with 95 % Wilson intervals. Training is the number of steps times the
+median of what one took; on a CPU, of the time that its cores worked for it. Calls are passes through the network to
+draw one clip, counted; the pair that guidance needs is one pass on a batch twice as large. A family "after" another one
+began with its trained weights: that row's training comes on top of its own."""
 
 
 class Table(Frozen):
@@ -142,7 +143,7 @@ def _grid(done: Sequence[tuple[Entry, Evaluation]]) -> list[str]:
         told = {one.name: f"{one.value:.3g} [{one.low:.3g}, {one.high:.3g}]" for one in measured.distances}
         right = _shares(measured.truth)
         rows.append([
-            row.family, _large(row.parameters), f"{row.steps:,}", _large(row.token_steps),
+            _called(row), _large(row.parameters), f"{row.steps:,}", _large(row.token_steps),
             duration(row.training_s), *(told.get(name, _NOTHING) for name in distances),
             *(right.get(name, _NOTHING) for name in shares), f"{measured.seconds_per_clip:.3g}", f"{row.network_calls}",
         ])  # fmt: skip
@@ -154,6 +155,10 @@ def _grid(done: Sequence[tuple[Entry, Evaluation]]) -> list[str]:
     ])  # fmt: skip
     protocols = ", ".join(f"`{name}`" for name in names)
     return [*(f"| {' | '.join(cells)} |" for cells in rows), "", *([f"Protocols: {protocols}.", ""] if names else [])]
+
+
+def _called(row: Entry) -> str:
+    return f"{row.family} after {row.teacher}" if row.teacher else row.family
 
 
 def _large(count: float) -> str:
@@ -174,7 +179,7 @@ def _shares(score: Score | None) -> dict[str, str]:
 
 def _command(comparison: Comparison, changes: Sequence[str]) -> str:
     """The command, without the folders of this machine."""
-    names = ",".join(f"{one.name}:{one.size}" if one.size else one.name for one in comparison.families)
+    names = ",".join(named(one) for one in comparison.families)
     budget = (
         ["--minutes", f"{comparison.minutes:g}"]
         if comparison.minutes is not None

@@ -18,7 +18,7 @@ _STEPS = 24  # more than the twenty whose median is logged
 
 
 def run(spec: Spec, _progress: ProgressFile) -> StageResult:
-    """Train for a moment in a folder of its own, and tell seconds of a step and tokens of a sample."""
+    """Train for a moment in a folder of its own, and tell a step's seconds, those of cores, and a sample's tokens."""
     changes = {
         "steps": _STEPS, "log_every": 1, "held_out_samples": 0, "checkpoint_uri": "", "ema_lengths": (),
         "warmup_steps": min(_STEPS, spec.recipe.training.warmup_steps),
@@ -30,10 +30,12 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
         with ray_of(spec) if job.settings.launcher == "ray" else nullcontext():
             fit_as_asked(trial)
         rows = History.read(trial.work_dir / "history.jsonl")
-    step_s = next((row["speed/measured_step_s"] for row in rows if "speed/measured_step_s" in row), None)
-    if step_s is None:
+    timed = next((row for row in rows if "speed/measured_step_s" in row), None)
+    if timed is None:
         raise VidgenError("No step could be timed", got=f"{len(rows)} rows", move="See the log of this stage")
+    step_s, cpu_s = timed["speed/measured_step_s"], timed["speed/measured_step_cpu_s"]
     last = next(row for row in reversed(rows) if "speed/tokens_per_s" in row)
     tokens = round(last["speed/tokens_per_s"] / last["speed/samples_per_s"])
-    facts = {"step_s": step_s, "tokens": tokens, "release": spec.result("latents").facts["release"]}
+    release = spec.result("latents").facts["release"]
+    facts = {"step_s": step_s, "step_cpu_s": cpu_s, "tokens": tokens, "release": release}
     return StageResult(stage="pace", rows=(Row(name="steps", count=_STEPS, note=f"{step_s:.3g} s each"),), facts=facts)

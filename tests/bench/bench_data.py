@@ -47,7 +47,7 @@ if __name__ == "__main__":
 
 
 def main() -> None:
-    """Measure and write .bench/data.json."""
+    """Measure and write .bench/data.json, part after part."""
     given = os.environ.get("VIDGEN_BENCH_VIDEOS")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(given or made)
@@ -79,13 +79,14 @@ def main() -> None:
                 "peers_shots_over_null": {
                     name: ratio(measured, f"shots_{name}", over="ffmpeg_null") for name in bench_shots.PEERS
                 },
-                "shots": _shots(folder),
                 "index_hours_per_core_second": summary([hours / value for value in measured["index"]]),
-                **_prepared(sources),
-                **bench_rethreshold.measure(),
-                "peers": bench_peers.peers(folder if given else None),
             },
         )
+        # What takes longest comes last, and what was measured before it is kept.
+        report("data", _prepared(sources), add=True)
+        report("data", bench_rethreshold.measure(), add=True)
+        report("data", {"shots": _shots(folder)}, add=True)
+        report("data", {"peers": bench_peers.peers(folder if given else None)}, add=True)
 
 
 def _prepared(sources: list[Source]) -> dict[str, Any]:

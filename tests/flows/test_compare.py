@@ -14,14 +14,14 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.evaluation.evaluate import Evaluation
 from vidgen_core.evaluation.truth import Score, Share
 
-STEP_S = {"flow_matching": 0.5, "gan": 0.1}
+STEP_S = {"flow_matching": 0.5, "gan": 0.1, "diffusion_gan": 1.0}
 
 
 class Stages:
     """Stages that answer at once, and remember what was asked of them."""
 
     def __init__(self, release="r1", broken=()):
-        self.release, self.broken, self.ran = release, broken, []
+        self.release, self.broken, self.ran, self.teachers = release, broken, [], {}
 
     def __call__(self, spec):
         name = spec.recipe.family.name
@@ -39,13 +39,19 @@ class Stages:
         return {"release": self.release}
 
     def pace(self, spec, name):
-        return {"step_s": STEP_S[name], "tokens": 100, "release": spec.result("latents").facts["release"]}
+        # Two workers of one thread each, which wait half of the time for others of the machine.
+        release = spec.result("latents").facts["release"]
+        return {"step_s": 2 * STEP_S[name], "step_cpu_s": 2 * STEP_S[name], "tokens": 100, "release": release}
 
     def train(self, spec, name):
         history = spec.run_dir / "history.jsonl"
-        rates = {"speed/steps_per_s": 1 / STEP_S[name], "speed/tokens_per_s": 1000.0, "speed/samples_per_s": 10.0}
+        rates = {
+            "speed/steps_per_s": 0.5 / STEP_S[name], "speed/step_cpu_s": 2 * STEP_S[name],
+            "speed/tokens_per_s": 1000.0, "speed/samples_per_s": 10.0,
+        }  # fmt: skip
         history.write_text(json.dumps({"step": 10, **rates}) + "\n")
-        return {"history": str(history)}
+        self.teachers[name] = spec.recipe.family.options.get("teacher_weights", "")
+        return {"history": str(history), "model_dir": f"models of {name}"}
 
     def evaluate(self, spec, name):
         right = Share.of(5, 8)
@@ -104,6 +110,21 @@ def test_a_family_that_fails_is_a_row_that_says_why_and_is_tried_again(compared)
     mended = Stages()
     assert [row.failed for row in compared(mended)] == ["", ""]
     assert mended.ran == ["prepare", "latents", "train flow_matching", "evaluate flow_matching"]
+
+
+def test_a_student_learns_from_its_teacher_where_that_is_compared_too(compared):
+    families = "diffusion_gan:tiny,gan:tiny,flow_matching:tiny"
+    stages = Stages()
+    rows = compared(stages, families=families)
+    assert [row.family for row in rows] == families.split(",")
+    assert [row.teacher for row in rows] == ["flow_matching:tiny", "", ""]
+    assert stages.teachers == {"diffusion_gan": "models of flow_matching", "gan": "", "flow_matching": ""}
+    table = markdown(Table(command="vidgen compare", date="2026-01-02", rows=tuple(rows)))
+    assert "| diffusion_gan:tiny after flow_matching:tiny |" in table
+    without, broken = Stages(), Stages(broken=("flow_matching",))
+    assert compared(without, families="diffusion_gan:tiny", minutes=2.0)[0].teacher == ""
+    assert compared(broken, families=families, minutes=3.0)[0].teacher == ""
+    assert without.teachers["diffusion_gan"] == broken.teachers["diffusion_gan"] == ""
 
 
 def test_the_table_has_a_row_a_family_and_one_of_real_clips(compared):

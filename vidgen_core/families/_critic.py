@@ -1,13 +1,13 @@
 """What families with a critic share: its settings, its loss, and what its turn costs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidgen_core.errors import VidgenError
-from vidgen_core.interfaces import Frozen, Text
+from vidgen_core.interfaces import Frozen, Player, Text
 from vidgen_core.layers.flops import Flops
 from vidgen_core.objectives.adversarial import AdversarialLoss, as_fake, as_real, gradient_length
 from vidgen_core.shapes import Latents, PerSample
@@ -22,14 +22,21 @@ class CriticConfig(Frozen):
         loss: What the critic and who makes samples minimize.
         r1: Weight gamma of the squared gradient on real samples, over 2; 0 is none.
         mismatch: Weight of real samples with the text of another one, called made.
-        critic_rate: Learning rate of the critic over that of the others. Heusel et al. 2017 (arXiv:1706.08500).
+        critic_rate: Learning rate of the critic over the run's. Heusel et al. 2017 (arXiv:1706.08500).
+        critic_betas: AdamW's moments of the critic, and of a generator that learns from nothing else. A first moment
+            follows an opponent that is no longer there; Brock et al. 2018 (arXiv:1809.11096) take none.
 
     """
 
     loss: AdversarialLoss = "hinge"
     r1: float = Field(0.1, ge=0)
     mismatch: float = Field(0.5, ge=0)
-    critic_rate: float = Field(4.0, gt=0)
+    critic_rate: float = Field(0.8, gt=0)
+    critic_betas: tuple[float, float] = (0.0, 0.99)
+
+    def player(self, critic: Mapping[str, nn.Parameter]) -> Player:
+        """The critic's share of a learner."""
+        return Player(critic, relative_rate=self.critic_rate, betas=self.critic_betas)
 
 
 #: A critic: samples and their text to scores, higher for real pairs.

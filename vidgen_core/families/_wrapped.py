@@ -19,7 +19,7 @@ _PACKAGE = "vidgen_core.families"
 def whole(capability: Capability) -> AfterValidator:
     """What makes a choice of a family whole: checked for a capability, and with every option written out.
 
-    A size may change in a later version; what was trained must be built as it was.
+    What was trained must be built as it was.
 
     Raises:
         VidgenError: There is no such family or size, or it lacks the capability; the message names those that have it.
@@ -27,7 +27,7 @@ def whole(capability: Capability) -> AfterValidator:
     """
 
     def made_whole(choice: FamilyChoice) -> FamilyChoice:
-        config = choice.config()
+        made = choice.whole()
         if not getattr(_class(choice.name), capability):
             raise VidgenError(
                 f"{choice.name} cannot be wrapped here: {_LACKS[capability]}",
@@ -35,7 +35,7 @@ def whole(capability: Capability) -> AfterValidator:
                 allowed=", ".join(able(capability)),
                 move="Choose another family, as name:size",
             )
-        return FamilyChoice(name=choice.name, options=config)
+        return made
 
     return AfterValidator(made_whole)
 

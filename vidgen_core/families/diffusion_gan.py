@@ -47,7 +47,8 @@ class Config(CriticConfig):
         step: What a step draws: "ddpm" from the posterior given the predicted data, with fresh noise; "ddim" none.
         distillation_weight: Weight of the teacher's squared distance.
         teacher_guidance: Scale of classifier-free guidance that the teacher speaks with; the student needs none then.
-        loss, r1, mismatch, critic_rate: See `CriticConfig`.
+        student_rate: Learning rate of the student over the run's; less keeps more of what it begins with.
+        loss, r1, mismatch, critic_rate, critic_betas: See `CriticConfig`.
 
     """
 
@@ -60,6 +61,7 @@ class Config(CriticConfig):
     step: Literal["ddpm", "ddim"] = "ddpm"
     distillation_weight: float = Field(1.0, ge=0)
     teacher_guidance: float = Field(2.0, ge=1)
+    student_rate: float = Field(1.0, gt=0)
 
     @classmethod
     def tiny(cls) -> "Config":
@@ -106,8 +108,12 @@ class DiffusionGAN(Family):
 
     def players(self) -> Mapping[str, Player]:
         """The critic and the student."""
-        critic = Player(dict(self.critic.named_parameters()), relative_rate=self.config.critic_rate)
-        return {"critic": critic, **self.student.players()}
+        critic = self.config.player(dict(self.critic.named_parameters()))
+        slower = {
+            name: replace(player, relative_rate=player.relative_rate * self.config.student_rate)
+            for name, player in self.student.players().items()
+        }
+        return {"critic": critic, **slower}
 
     def losses(self, batch: Batch, chance: Chance) -> Iterator[tuple[str, Tensor]]:
         """The critic's loss on one step a sample, then the student's."""

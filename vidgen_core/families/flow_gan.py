@@ -34,7 +34,7 @@ class Config(CriticConfig):
             critic out, and learns as the wrapped family alone.
         gradient_iterations: How many find the gradient of a sample in one block of transformers; as many as there are
             patches find it exactly.
-        loss, r1, mismatch, critic_rate: See `CriticConfig`.
+        loss, r1, mismatch, critic_rate, critic_betas: See `CriticConfig`.
 
     """
 
@@ -79,7 +79,7 @@ class FlowGAN(Family):
         """The critic, where there is one, and the flow."""
         if self.critic is None:
             return self.flow.players()
-        critic = Player(dict(self.critic.named_parameters()), relative_rate=self.config.critic_rate)
+        critic = self.config.player(dict(self.critic.named_parameters()))
         return {"critic": critic, **self.flow.players()}
 
     def losses(self, batch: Batch, chance: Chance) -> Iterator[tuple[str, Tensor]]:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from vidgen_core.chance import Chance
@@ -25,11 +26,13 @@ class Config(CriticConfig):
 
     Args:
         network: Sizes of generator and critic.
-        loss, r1, mismatch, critic_rate: See `CriticConfig`.
+        generator_rate: Learning rate of the generator over the run's.
+        loss, r1, mismatch, critic_rate, critic_betas: See `CriticConfig`.
 
     """
 
     network: conv_gan.Config = conv_gan.Config()
+    generator_rate: float = Field(0.4, gt=0)
 
     @classmethod
     def tiny(cls) -> "Config":
@@ -59,9 +62,12 @@ class GAN(Family):
 
     def players(self) -> Mapping[str, Player]:
         """The critic and the generator."""
+        config = self.config
         return {
-            "critic": Player(dict(self.critic.named_parameters()), relative_rate=self.config.critic_rate),
-            "generator": Player(dict(self.generator.named_parameters())),
+            "critic": config.player(dict(self.critic.named_parameters())),
+            "generator": Player(
+                dict(self.generator.named_parameters()), relative_rate=config.generator_rate, betas=config.critic_betas
+            ),
         }
 
     def losses(self, batch: Batch, chance: Chance) -> Iterator[tuple[str, Tensor]]:

@@ -37,7 +37,7 @@ class Config(CriticConfig):
         feature_weight: Weight of the squared distance in that map, a mean over its elements, against nats per element.
         pixel_weight: Weight of the wrapped family's own reconstruction; the paper has none.
         adversarial_weight: Weight of what the critic says of reconstructions and of draws, in the decoder's loss alone.
-        loss, r1, mismatch, critic_rate: See `CriticConfig`.
+        loss, r1, mismatch, critic_rate, critic_betas: See `CriticConfig`.
 
     """
 
@@ -81,7 +81,7 @@ class VAEGAN(Family):
         return {
             "encoder": Player(encoder),
             "decoder": Player(decoder),
-            "critic": Player(critic, relative_rate=self.config.critic_rate),
+            "critic": self.config.player(critic),
         }
 
     def losses(self, batch: Batch, chance: Chance) -> Iterator[tuple[str, Tensor]]:

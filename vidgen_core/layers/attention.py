@@ -1,5 +1,7 @@
 """Multi-head attention with normalized queries and keys, over tokens or from tokens to a context."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -16,10 +18,11 @@ KeyValue = tuple[Tensor, Tensor]
 
 
 class Past:
-    """Keys and values of the tokens that came before, so that new tokens attend to them without computing them anew."""
+    """What came before new tokens, so that they attend to it without computing it anew: tokens, and the context."""
 
     def __init__(self) -> None:
-        self._kept: tuple[Tensor, Tensor] | None = None
+        self._kept: KeyValue | None = None
+        self._read: KeyValue | None = None
 
     def extended(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values [B, heads, tokens, dim] with these at the end; they are kept."""
@@ -27,6 +30,12 @@ class Past:
             key, value = torch.cat([self._kept[0], key], dim=2), torch.cat([self._kept[1], value], dim=2)
         self._kept = (key, value)
         return key, value
+
+    def once(self, read: Callable[[], KeyValue]) -> KeyValue:
+        """Keys and values of the context, which is the same for all tokens: read by the first of them."""
+        if self._read is None:
+            self._read = read()
+        return self._read
 
 
 class SelfAttention(nn.Module):
@@ -118,14 +127,20 @@ class CrossAttention(nn.Module):
         x: Float[Tensor, "batch tokens dim"],
         context: Float[Tensor, "batch entries context_dim"],
         mask: Bool[Tensor, "batch entries"],
+        *,
+        past: Past | None = None,
     ) -> Float[Tensor, "batch tokens dim"]:
-        """Tokens read the context's entries where `mask` is True."""
-        context = torch.cat([self.absent.expand(len(context), -1, -1), context], dim=1)
+        """Tokens read the context's entries where `mask` is True; a `past` keeps what was read for later tokens."""
         mask = torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
         q = self.to_query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.to_key_value(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        out = _attend(self.query_norm(q), self.key_norm(k), v, mask[:, None, None])
+        k, v = self._read(context) if past is None else past.once(lambda: self._read(context))
+        out = _attend(self.query_norm(q), k, v, mask[:, None, None])
         return self.to_out(out.transpose(1, 2).flatten(2))
+
+    def _read(self, context: Tensor) -> KeyValue:
+        context = torch.cat([self.absent.expand(len(context), -1, -1), context], dim=1)
+        key, value = self.to_key_value(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.key_norm(key), value
 
     def flops(self, tokens: int, entries: int) -> Flops:
         """Of so many tokens that read one context of so many entries."""

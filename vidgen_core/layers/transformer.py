@@ -42,7 +42,7 @@ class TransformerBlock(nn.Module):
         """One block; `context` is entries [B, L, dim] and their mask [B, L], `past` what earlier tokens left."""
         x = x + self.attention(self.norm_attention(x), causal=self.causal and past is None, past=past)
         if self.context_attention is not None and self.norm_context is not None and context is not None:
-            x = x + self.context_attention(self.norm_context(x), *context)
+            x = x + self.context_attention(self.norm_context(x), *context, past=past)
         return x + self.mlp(self.norm_mlp(x))
 
     def flops(self, tokens: int, entries: int) -> Flops:

@@ -137,15 +137,13 @@ class FlowBlock(nn.Module):
         """Of `drawn` and of its gradient."""
         layers = cast("Iterable[TransformerBlock]", self.layers)
         one_pass, first = self.flops(tokens, entries), product(self.embed, tokens - 1)
-        reading = attention = reread = 0.0
+        reading = attention = 0.0
         for layer in layers:
-            width = layer.attention.to_out.in_features
-            # A token attends to those before it alone, but reads the whole text anew.
-            attention += 2.0 * width * tokens * (tokens - 1)
+            # A token attends to those before it alone.
+            attention += 2.0 * layer.attention.to_out.in_features * tokens * (tokens - 1)
             if layer.context_attention is not None and entries:
-                read = product(layer.context_attention.to_key_value, entries + 1).products
-                reading, reread = reading + read, reread + read * (tokens - 1)
-        inverse = one_pass.forward - attention + reread + product(self.embed, 1).forward
+                reading += product(layer.context_attention.to_key_value, entries + 1).products
+        inverse = one_pass.forward - attention + product(self.embed, 1).forward
         around = one_pass.products - reading + 2.5 * one_pass.attention
         return inverse + (one_pass + first * -1 + first.on_data).step + iterations * around
 

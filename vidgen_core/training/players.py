@@ -185,7 +185,7 @@ def _optimizers(
     kept = [{"params": some, "weight_decay": decay} for some, decay in groups if some]
     made: list[tuple[torch.optim.Optimizer, float]] = []
     if kept:
-        adamw = torch.optim.AdamW(kept, betas=settings.betas, fused=True)
+        adamw = torch.optim.AdamW(kept, betas=player.betas or settings.betas, fused=True)
         for leaf, _ in rest:
             step = torch.zeros((), dtype=torch.float32, device=leaf.device)
             adamw.state[leaf] = {"step": step, "exp_avg": torch.zeros_like(leaf), "exp_avg_sq": torch.zeros_like(leaf)}

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
@@ -21,26 +22,39 @@ _RATE_S = 30.0
 _COMPARED_STEPS = 20
 
 
+class _Mark(NamedTuple):
+    """Where a run stood after a step."""
+
+    at_s: float
+    cpu_s: float
+    steps: int = 0
+    waited_s: float = 0.0
+
+
 class Rate:
-    """Steps a second over the last half minute, and the share of the time spent waiting for samples."""
+    """Steps a second over the last half minute, what they take, and the share of the time spent waiting for samples."""
 
     def __init__(self) -> None:
-        self._marks: deque[tuple[float, int, float]] = deque([(time.monotonic(), 0, 0.0)])
+        self._marks = deque([_Mark(time.monotonic(), time.process_time())])
 
     def add(self, wait_s: float) -> None:
         """Count one step in."""
-        _, steps, waited_s = self._marks[-1]
-        self._marks.append((time.monotonic(), steps + 1, waited_s + wait_s))
-        while self._marks[-1][0] - self._marks[0][0] > _RATE_S and len(self._marks) > 2:
+        last = self._marks[-1]
+        mark = _Mark(time.monotonic(), time.process_time(), last.steps + 1, last.waited_s + wait_s)
+        self._marks.append(mark)
+        while mark.at_s - self._marks[0].at_s > _RATE_S and len(self._marks) > 2:
             self._marks.popleft()
 
     def figures(self, batch: int) -> dict[str, float]:
-        """Steps and samples a second, and the share of waiting."""
-        (begin_s, first, waited_s), (end_s, last, waited_in_all_s) = self._marks[0], self._marks[-1]
-        seconds = max(1e-9, end_s - begin_s)
-        steps_per_s = (last - first) / seconds
-        share = min(1.0, (waited_in_all_s - waited_s) / seconds)
-        return {"steps_per_s": steps_per_s, "samples_per_s": steps_per_s * batch, "wait_share": share}
+        """Steps and samples a second, the share of waiting, and what a step takes of this process's cores."""
+        first, last = self._marks[0], self._marks[-1]
+        seconds, steps = max(1e-9, last.at_s - first.at_s), last.steps - first.steps
+        return {
+            "steps_per_s": steps / seconds,
+            "samples_per_s": steps / seconds * batch,
+            "wait_share": min(1.0, (last.waited_s - first.waited_s) / seconds),
+            "step_cpu_s": (last.cpu_s - first.cpu_s) / max(1, steps),
+        }
 
 
 class Meter:
@@ -57,20 +71,24 @@ class Meter:
     def __init__(self, work: Work, plan: Callable[[], On], settings: TrainSettings, place: Place) -> None:
         self._work, self._plan, self._settings, self._place = work, plan, settings, place
         self._rate = Rate()
-        self._times_s: list[float] = []
-        self._last_s = time.monotonic()
+        self._times_s: list[tuple[float, float]] = []
+        self._last_s = time.monotonic(), time.process_time()
 
     def add(self, wait_s: float) -> None:
         """Count one step in."""
         self._rate.add(wait_s)
-        now_s = time.monotonic()
+        now_s = time.monotonic(), time.process_time()
         if len(self._times_s) < _COMPARED_STEPS:
-            self._times_s.append(now_s - self._last_s)
+            self._times_s.append((now_s[0] - self._last_s[0], now_s[1] - self._last_s[1]))
         self._last_s = now_s
 
     def figures(self) -> dict[str, float]:
-        """Steps, samples and tokens a second, 10^12 operations a second, and their share of the peak of all workers."""
+        """Steps, samples and tokens a second, 10^12 operations a second, and their share of the peak of all workers.
+
+        With them goes what a step takes of the cores of all workers, in seconds of one core.
+        """
         figures = self._rate.figures(self._settings.batch)
+        figures["step_cpu_s"] *= self._settings.workers
         flops = figures["samples_per_s"] * self._work.flops
         figures["tokens_per_s"] = figures["samples_per_s"] * self._work.tokens
         figures["tflops"] = flops / 1e12
@@ -80,14 +98,18 @@ class Meter:
     def comparison(self) -> dict[str, float]:
         """What a step was predicted to take and what it takes, once 20 steps of this process are done; before that {}.
 
-        Seconds, and on an accelerator the memory, in 10^9 bytes.
+        Seconds, those of one core that all workers take, and on an accelerator the memory, in 10^9 bytes.
         """
         if len(self._times_s) < _COMPARED_STEPS:
             return {}
         plan = self._plan()
         # The median: the first steps allocate and compile.
-        measured_s = sorted(self._times_s)[_COMPARED_STEPS // 2]
-        told = {"predicted_step_s": plan.step_s, "measured_step_s": measured_s}
+        measured_s, cpu_s = (sorted(times)[_COMPARED_STEPS // 2] for times in zip(*self._times_s, strict=True))
+        told = {
+            "predicted_step_s": plan.step_s,
+            "measured_step_s": measured_s,
+            "measured_step_cpu_s": cpu_s * self._settings.workers,
+        }
         if torch.device(self._place.device).type == "cuda":
             told["predicted_memory_gb"] = plan.memory.total / 1e9
             told["measured_memory_gb"] = torch.cuda.max_memory_allocated(self._place.device) / 1e9

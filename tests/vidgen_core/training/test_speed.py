@@ -19,9 +19,10 @@ HERE = Place()
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands until it is moved on."""
+    """A clock that stands until it is moved on; a core and a half of this process work all the time."""
     now = [0.0]
     monkeypatch.setattr("vidgen_core.training.speed.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("vidgen_core.training.speed.time.process_time", lambda: 1.5 * now[0])
     return now
 
 
@@ -34,6 +35,7 @@ def test_the_rate_is_of_the_last_half_minute(clock):
     assert figures["steps_per_s"] == pytest.approx(4.0, rel=0.15)
     assert figures["samples_per_s"] == figures["steps_per_s"] * 8
     assert figures["wait_share"] == pytest.approx(0.4, rel=0.15)
+    assert figures["step_cpu_s"] == pytest.approx(1.5 / figures["steps_per_s"])
 
 
 def test_the_share_of_the_peak_is_operations_done_over_operations_possible(cases, clock, monkeypatch):
@@ -47,6 +49,7 @@ def test_the_share_of_the_peak_is_operations_done_over_operations_possible(cases
     figures = meter.figures()
     assert figures["tokens_per_s"] == pytest.approx(100 * 8 / 0.5)
     assert figures["tflops"] == pytest.approx(16)
+    assert figures["step_cpu_s"] == pytest.approx(2 * 1.5 * 0.5)
     assert figures["mfu"] == pytest.approx(16e12 / (2 * 989.4e12))
 
 
@@ -58,7 +61,8 @@ def test_after_twenty_steps_the_prediction_stands_beside_the_median(cases, clock
         assert meter.comparison() == {}
         clock[0] += 100.0 if number == 0 else 0.25
         meter.add(0.0)
-    assert meter.comparison() == {"predicted_step_s": plan.step_s, "measured_step_s": 0.25}
+    told = {"predicted_step_s": plan.step_s, "measured_step_s": 0.25, "measured_step_cpu_s": 0.375}
+    assert meter.comparison() == told
 
 
 def test_a_run_tells_once_what_was_predicted_and_what_came_and_always_how_fast_it_is(data, cases, tmp_path):
