@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -92,8 +93,15 @@ class Served:
         word = base64.b64encode(password_file(self.home).read_bytes()).decode()
         headers = {"Content-Type": "application/json", "Authorization": f"Basic {word}"}
         request = urllib.request.Request(f"{self.api}/{place}", json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read())
+        for _ in range(30):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return json.loads(answer.read())
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+                time.sleep(2)  # SQLite is locked for a moment; Prefect's own client asks again, too.
+        raise AssertionError("the server has no time")
 
     def runs(self):
         """Runs of the schedule that did begin, the first first."""
