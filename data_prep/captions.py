@@ -2,6 +2,7 @@
 
 For `NAME.mp4`: `NAME.vtt` or `NAME.srt` (a cue is a span's caption when it covers it), `NAME.txt` (the whole video),
 and `captions.jsonl` in the same folder or its parent, with {"file": path relative to the list, "caption": text} a line.
+Lines of the list may tell more of a video: `rights` reads that.
 """
 
 import json
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["LIST", "SUFFIXES", "Cue", "Sidecar", "read_sidecar"]
+__all__ = ["LIST", "SUFFIXES", "Cue", "Sidecar", "listed", "read_sidecar"]
 
 SUFFIXES = ("vtt", "srt", "txt")
 LIST = "captions.jsonl"
@@ -68,8 +69,7 @@ def read_sidecar(video: Path) -> Sidecar:
             if sidecar.cues or sidecar.text:
                 return sidecar
     for folder in (video.parent, video.parent.parent):
-        text = _listed(folder).get(video.resolve().as_posix())
-        if text:
+        if text := " ".join(listed(folder).get(video.resolve().as_posix(), {}).get("caption", "").split()):
             return Sidecar("jsonl", text=text)
     return Sidecar("none")
 
@@ -91,18 +91,25 @@ def _seconds(parts: tuple[str | None, ...]) -> float:
     return 3600 * hours + 60 * minutes + seconds + milliseconds / 1000
 
 
-@lru_cache(maxsize=64)
-def _listed(folder: Path) -> dict[str, str]:
-    """Absolute path -> caption of a folder's list; a line that is no such object is passed over."""
+def listed(folder: Path) -> dict[str, dict[str, str]]:
+    """Absolute path of a video -> every text that lines of a folder's list have of it; of two the later one counts."""
     file = folder / LIST
     if not file.is_file():
         return {}
-    listed = {}
+    state = file.stat()
+    return _read_list(file, (state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=64)
+def _read_list(file: Path, _stamp: tuple[int, int]) -> dict[str, dict[str, str]]:
+    """A line that is no object with a file is passed over, and so is what is no text."""
+    found: dict[str, dict[str, str]] = {}
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if isinstance(row, dict) and isinstance(row.get("file"), str) and isinstance(row.get("caption"), str):
-            listed[(folder / row["file"]).resolve().as_posix()] = " ".join(row["caption"].split())
-    return listed
+        if isinstance(row, dict) and isinstance(row.get("file"), str):
+            texts = {name: value for name, value in row.items() if isinstance(value, str)}
+            found.setdefault((file.parent / row["file"]).resolve().as_posix(), {}).update(texts)
+    return found

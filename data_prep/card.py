@@ -17,6 +17,7 @@ from data_prep.cutting import shapes_of_clips
 from data_prep.decode import Undecodable
 from data_prep.fetching import at_hand
 from data_prep.prepare import DATA_TABLES, candidates
+from data_prep.rights import licenses_of
 from data_prep.select import Select
 from data_prep.settings import DataSettings
 from data_prep.tables import Tables
@@ -26,6 +27,7 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.evaluation import wording
 from vidgen_core.evaluation.figures import aligned, funnel, number, percent, rejects
 from vidgen_core.evaluation.pictures import Picture, picture
+from vidgen_core.licenses import UNKNOWN
 
 __all__ = ["card"]
 
@@ -74,6 +76,7 @@ def card(tables: Tables, settings: DataSettings, videos: Path | str | None, fact
         unmeasured=_unmeasured(select, found),
         splits=_shares(tables.read("captions", ["split"])["split"].to_pylist()),
         origins=_shares(tables.read("captions", ["origin"])["origin"].to_pylist()),
+        licenses=_shares(_licenses(tables)),
         facts={**facts, "data release": tables.release(DATA_TABLES).digest},
         settings=settings.model_dump_json(indent=2),
         have_videos=videos is not None,
@@ -129,6 +132,13 @@ def _unmeasured(select: Select, found: Sequence[Study]) -> list[str]:
     drawn = {study.rule.name for study in found}
     return [name for name, value in select if name.startswith(("min_", "max_")) and value is not None
             and name not in drawn]  # fmt: skip
+
+
+def _licenses(tables: Tables) -> list[str]:
+    """The license of each clip's source."""
+    clips = tables.read("captions", ["clip_id", "source_id"]).to_pylist()
+    known = licenses_of(tables)
+    return [known.get(source_id, UNKNOWN) for source_id in {row["clip_id"]: row["source_id"] for row in clips}.values()]
 
 
 def _line(study: Study, spans: pa.Table, shown: Mapping[str, Picture]) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from data_prep.audio import AUDIO
 from data_prep.lineage import Named
 from data_prep.placing import shape_of
 from data_prep.prepare import candidates
+from data_prep.rights import RIGHTS
 from data_prep.select import RULES, Reason, Select, decide
 from data_prep.settings import DataSettings
-from data_prep.tables import Tables
+from data_prep.tables import SCHEMAS, Tables
 from data_prep.units import made_of
 from vidgen_core.frozen import Frozen
 
@@ -44,7 +45,7 @@ class ClipStory(Frozen):
 
     Args:
         clip_id: Its id.
-        source: Its source's row.
+        source: Its source's row, with its rights.
         span: Where it is: shot, start and stop in seconds and ticks, crop; and the shape it is cut in.
         checks: Every rule.
         dropped_by: The first rule that it fails; None when it passes all.
@@ -73,7 +74,7 @@ class SourceStory(Frozen):
 
     Args:
         source_id: Its id.
-        source: Its row; empty when it is none.
+        source: Its row, with its rights; empty when it is none.
         rejects: Its rows of `rejects` but for dropped clips, and of `forgotten`.
         clips: Each candidate clip: id, seconds, and what became of it.
         counts: What became of them -> how many.
@@ -99,12 +100,12 @@ def explain_clip(tables: Tables, clip_id: str, settings: DataSettings) -> ClipSt
     said = [(row["caption"], row["origin"]) for name in ("captions", "generated_captions")
             for row in _rows(tables, name, "clip_id", clip_id)]  # fmt: skip
     beside = [(span["caption"], span["caption_origin"])] if span["caption"] else []
-    sources = _rows(tables, "sources", "source_id", span["source_id"])
+    source = _source(tables, span["source_id"])
     made = shape_of(span, settings.each_shape())
     where = ("shot", "start_s", "stop_s", "start_pts", "stop_pts", "time_base", "crop_x", "crop_y", "crop_w", "crop_h")
     return ClipStory(
         clip_id=clip_id,
-        source=sources[0] if sources else {"source_id": span["source_id"], "uri": span["uri"]},
+        source=source or {"source_id": span["source_id"], "uri": span["uri"]},
         span={name: span[name] for name in where} | {"shape": f"{made.frames}x{made.height}x{made.width}"},
         checks=tuple(_checks(span, select)),
         dropped_by=decide(span, select),
@@ -129,12 +130,11 @@ def explain_source(tables: Tables, source_id: str) -> SourceStory:
         for span in spans
     }
     lost = [row for row in rejects if row["level"] != "span"] or _rows(tables, "dead", *named)
-    sources = _rows(tables, "sources", *named)
     clips = [{"clip_id": s["clip_id"], "start_s": s["start_s"], "stop_s": s["stop_s"], "fate": fates[s["clip_id"]]}
              for s in spans]  # fmt: skip
     return SourceStory(
         source_id=source_id,
-        source=sources[0] if sources else {},
+        source=_source(tables, source_id),
         rejects=(*lost, *_rows(tables, "forgotten", *named)),
         clips=tuple(clips),
         counts=dict(Counter(dropped.get(key, fate) for key, fate in fates.items())),
@@ -145,7 +145,11 @@ def explain_source(tables: Tables, source_id: str) -> SourceStory:
 def _checks(span: dict[str, Any], select: Select) -> list[Check]:
     """Each rule on its own, as `decide` asks it."""
     checks = []
-    alone = {rule.name: None for rule in RULES} | {"need_caption": False}
+    alone = {rule.name: None for rule in RULES} | {"need_caption": False, "licenses": ()}
+    asks = bool(select.licenses)
+    passed = decide(span, select.model_copy(update={**alone, "licenses": select.licenses})) is None if asks else None
+    found = None if span.get("license") is None else float(bool(passed))
+    checks.append(Check(rule="licenses", score="license", value=found, threshold=1.0 if asks else None, passed=passed))
     for rule in RULES:
         threshold = getattr(select, rule.name)
         only = select.model_copy(update={**alone, rule.name: threshold})
@@ -156,6 +160,13 @@ def _checks(span: dict[str, Any], select: Select) -> list[Check]:
     passed = bool(span["caption"]) if select.need_caption else None
     threshold = 1.0 if select.need_caption else None
     return [*checks, Check(rule="need_caption", score="caption", value=caption, threshold=threshold, passed=passed)]
+
+
+def _source(tables: Tables, source_id: str) -> dict[str, Any]:
+    """A source's row with what is said of the right to use it, null where nothing is; {} where there is no such row."""
+    rows = _rows(tables, "sources", "source_id", source_id)
+    unsaid = dict.fromkeys(name for name in SCHEMAS[RIGHTS].names if name != "source_id")
+    return {**rows[0], **unsaid, **next(iter(_rows(tables, RIGHTS, "source_id", source_id)), {})} if rows else {}
 
 
 def _rows(tables: Tables, name: str, column: str, value: str) -> list[dict[str, Any]]:

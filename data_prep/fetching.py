@@ -3,7 +3,7 @@
 Which bytes an object holds is remembered under its address, size and stamp in the table `objects`, so that it is not
 brought again to be told. A task gets the object as a file in a folder of its machine, which holds as much as half of
 the disk has room for: what was used longest ago leaves first, and all of it when the run ends. What lies beside a
-video and may hold captions is small, and stays.
+video and may hold captions or its license is small, and stays.
 """
 
 import fcntl
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from data_prep.captions import LIST, SUFFIXES
 from data_prep.ledger import Ledger
 from data_prep.losses import FETCH
+from data_prep.rights import INFO
 from data_prep.run import UNFETCHED, Failure, Runner
 from data_prep.sources import Origin, Source, identify, is_media, list_files, nothing_there
 from data_prep.storage import Lost, Place, Stored, place_of
@@ -188,7 +189,7 @@ def find(videos: Path | str, tables: Tables, runner: Runner, *, most_bytes: int 
         return Came(identify(list_files(where), where), [], runner)
     scratch = Scratch(_folder(where, tables), most_bytes)
     origins, lost = _usable(_listed(where))
-    lost += _bring_captions(origins, scratch)
+    lost += _bring_beside(origins, scratch)
     gone = {row["uri"] for row in lost}
     origins = [origin for origin in origins if origin.stored.path not in gone]
     memory = Ledger(tables, OBJECTS, lambda _row: 0)
@@ -217,7 +218,7 @@ def foresee(videos: Path | str, tables: Tables) -> list[Source]:
         return identify(list_files(where), where)
     scratch = Scratch(_folder(where, tables))
     origins, lost = _usable(_listed(where))
-    gone = {row["uri"] for row in [*lost, *_bring_captions(origins, scratch)]}
+    gone = {row["uri"] for row in [*lost, *_bring_beside(origins, scratch)]}
     known = {key: row["source_id"] for key, row in Ledger(tables, OBJECTS, lambda _row: 0).rows().items()}
     origins = [origin for origin in origins if origin.stored.path not in gone]
     return [_source(origin, known.get(_key(origin), _key(origin)), scratch) for origin in origins]
@@ -290,10 +291,14 @@ def _listed(where: Place) -> list[Origin]:
 
 
 def _beside(path: str) -> list[str]:
-    """Where captions of a video may be."""
+    """Where captions of a video, and its license, may be."""
     video = PurePosixPath(path)
     folders = [video.parent, *([video.parent.parent] if len(video.parts) > 1 else [])]
-    return [*(str(video.with_suffix(f".{suffix}")) for suffix in SUFFIXES), *(str(one / LIST) for one in folders)]
+    return [
+        *(str(video.with_suffix(f".{suffix}")) for suffix in SUFFIXES),
+        str(video.with_suffix(INFO)),
+        *(str(one / LIST) for one in folders),
+    ]
 
 
 def _usable(origins: Sequence[Origin]) -> tuple[list[Origin], list[dict[str, Any]]]:
@@ -308,8 +313,8 @@ def _usable(origins: Sequence[Origin]) -> tuple[list[Origin], list[dict[str, Any
     return usable, lost
 
 
-def _bring_captions(origins: Sequence[Origin], scratch: Scratch) -> list[dict[str, Any]]:
-    """Bring what may hold captions, remove what is not there any more; rows of `rejects` where that fails."""
+def _bring_beside(origins: Sequence[Origin], scratch: Scratch) -> list[dict[str, Any]]:
+    """Bring what may hold captions or a license, remove what is gone; rows of `rejects` where that fails."""
     wanted = {stored.path: (origin.place, stored) for origin in origins for stored in origin.beside}
     possible = {path for origin in origins for path in _beside(origin.stored.path)}
     for path in sorted(possible - wanted.keys()):

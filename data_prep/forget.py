@@ -22,7 +22,7 @@ from vidgen_core.training.columns import WRITING
 
 __all__ = ["Removed", "contents", "forget"]
 
-_DERIVED = ("captions", "rejects", "retries", "duplicate_groups")
+_DERIVED = ("captions", "rejects", "retries", "duplicate_groups", "rights")
 _MEMORY = "forgotten"
 
 

@@ -8,7 +8,7 @@ from data_prep.tables import Release, Tables
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError, did_you_mean
 
-__all__ = ["Named", "clips_of", "find", "learned_from", "read_releases", "saw"]
+__all__ = ["Named", "clips_of", "files_at", "find", "learned_from", "read_releases", "saw"]
 
 _SHORTEST = 6  # characters of an id that may stand for it
 _SHOWN = 5
@@ -78,7 +78,7 @@ def saw(tables: Tables, releases: Iterable[Release], named: Named) -> tuple[list
     }
     for release in releases:
         state = release.tables.get("clips")
-        files = _files_at(tables, state.version) if state is not None else []
+        files = files_at(tables, "clips", state.version) if state is not None else []
         for file in files or []:
             if file not in answers:
                 answers[file] = _has(tables, file, named)
@@ -93,7 +93,7 @@ def saw(tables: Tables, releases: Iterable[Release], named: Named) -> tuple[list
 def clips_of(tables: Tables, release: Release) -> tuple[list[dict[str, str]], int]:
     """Ids of the clips of a release with their source and split, sorted; and how many of its files are gone."""
     state = release.tables.get("clips")
-    files = _files_at(tables, state.version) if state is not None else []
+    files = files_at(tables, "clips", state.version) if state is not None else []
     rows: list[dict[str, str]] = []
     gone = 0
     for file in files or []:
@@ -123,6 +123,16 @@ def learned_from(tables: Tables, releases_dir: Path, digest: str, sources: Colle
     return seen & set(sources), bool(clips) and not gone
 
 
+def files_at(tables: Tables, name: str, version: int) -> Sequence[Path] | None:
+    """Files of a table at a version, None when the log does not reach back so far."""
+    from deltalake.exceptions import DeltaError
+
+    try:
+        return list(tables.listed(name, version))
+    except DeltaError:
+        return None
+
+
 def _sources(tables: Tables) -> dict[str, list[str]]:
     """Source -> names of its files, also of those that were lost or taken down."""
     found: dict[str, list[str]] = {}
@@ -142,16 +152,6 @@ def _means(what: str, key: str) -> bool:
 
 def _ends(uri: str, what: str) -> bool:
     return uri == what or uri.endswith("/" + what) or what.endswith("/" + uri)
-
-
-def _files_at(tables: Tables, version: int) -> Sequence[Path] | None:
-    """Files of `clips` at a version, None when the log does not reach back so far."""
-    from deltalake.exceptions import DeltaError
-
-    try:
-        return list(tables.listed("clips", version))
-    except DeltaError:
-        return None
 
 
 def _has(tables: Tables, file: Path, named: Named) -> bool | None:

@@ -43,11 +43,12 @@ _CUT = FAILURES + "cut"
 def dropped_spans(spans: pa.Table, verdicts: Verdicts) -> pa.Table:
     """Rows of `rejects` for the spans that a rule dropped, with the value and the threshold."""
     judged = spans.select(["source_id", "clip_id", "uri"])
-    for name in ("rule", "value", "threshold"):
+    for name in ("rule", "value", "threshold", "message"):
         judged = judged.append_column(name, getattr(verdicts, name))
     return ask(
         """SELECT 'span' AS level, source_id, clip_id, uri, 'select' AS stage, rule AS reason, value, threshold,
-                  CASE WHEN value IS NULL THEN rule || ': there is no score, and a missing score is not a pass'
+                  CASE WHEN message IS NOT NULL THEN message
+                       WHEN value IS NULL THEN rule || ': there is no score, and a missing score is not a pass'
                        ELSE format('{}: {:.4g} against {:.4g}', rule, value, threshold) END AS message, 1 AS attempts
            FROM judged WHERE rule IS NOT NULL""",
         judged=judged,
@@ -167,6 +168,8 @@ def nothing_left(tables: Tables, files: int, rejects: pa.Table) -> VidgenError:
         f"All {spans} candidate clips were dropped, {count} of them by the rule {rule}",
         move="Put captions beside the videos (NAME.txt or NAME.vtt), or give --set data.select.need_caption=false"
         if rule == "need_caption"
+        else "State licenses beside the videos (captions.jsonl), or ask for others: --set 'data.select.licenses=[...]'"
+        if rule == "licenses"
         else f"Loosen it with --set data.select.{rule}=...",
         exit_code=EMPTY_EXIT,
     )

@@ -53,7 +53,7 @@ def matched(
     score(kept.set_column(place, "caption", heard), later)
     kept = with_scores(kept, tables.read(CAPTION_SCORES), later.scorers)
     others = frozenset(rule.name for rule in RULES) - asked
-    only = without_rules(settings.select, others).model_copy(update={"need_caption": False})
+    only = without_rules(settings.select, others).model_copy(update={"need_caption": False, "licenses": ()})
     select = resolve(kept, only)
     verdicts = judge(kept, select)
     thresholds = {name: getattr(select, name) for name in asked}

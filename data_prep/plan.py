@@ -20,6 +20,7 @@ from data_prep.cutting import reusable
 from data_prep.fetching import foresee
 from data_prep.matching import deferred
 from data_prep.prepare import Brought, bring
+from data_prep.rights import note_rights
 from data_prep.run import PoolRunner
 from data_prep.score_settings import ScoreSettings
 from data_prep.scoring import SCORES, Round, missing
@@ -92,6 +93,7 @@ def plan(videos: Path | str, tables: Tables, settings: DataSettings, *, latents:
     looking = _Looking(tables.root, tables.place)
     shop = _Rehearsal(looking, PoolRunner(1), lambda *_: None, settings.source_deadline_s, looks=True)
     asked = _Asked()
+    note_rights(found, looking)
     brought = bring(found, shop, settings, asked.score, asked.caption)
     passes = {one.name: one for one in shop.passes}
     analysis, cutting = passes["sources"], passes["clips"]
@@ -121,6 +123,7 @@ class _Looking(Tables):
     def __init__(self, root: Path, place: Place | None) -> None:
         super().__init__(root, place)
         self._hidden: dict[str, set[str]] = {}
+        self._told: dict[str, pa.Table] = {}
 
     def listed(self, name: str, version: int | None = None) -> dict[Path, int]:
         """See `Tables`."""
@@ -130,6 +133,16 @@ class _Looking(Tables):
     def commit(self, name: str, schema: pa.Schema | None, parts: Sequence[Part], *, drop: Iterable[str] = ()) -> None:
         """Hide what would be dropped."""
         self._hidden.setdefault(name, set()).update(drop)
+
+    def replace(self, name: str, table: pa.Table) -> None:
+        """Remember what it would be."""
+        self._told[name] = table
+
+    def read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """See `Tables`."""
+        if (told := self._told.get(name)) is not None:
+            return told.select(list(columns)) if columns else told
+        return super().read(name, columns)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from data_prep.fetching import find
 from data_prep.matching import deferred, matched, rounds, without_rules
 from data_prep.needs import needs
 from data_prep.placing import TELLING, lengths
+from data_prep.rights import RIGHTS, note_rights
 from data_prep.run import Runner
 from data_prep.score_settings import ScoreSettings
 from data_prep.scoring import (
@@ -66,7 +67,7 @@ __all__ = [
 ]
 
 DATA_TABLES = ("sources", "spans", "clips", "captions", "rejects")
-_OPTIONAL = (SCORES, CAPTION_SCORES, AUDIO)  # of a release only where they have rows
+_OPTIONAL = (SCORES, CAPTION_SCORES, AUDIO, RIGHTS)  # of a release only where they have rows
 _ANALYSIS_VERSION = 4
 _ANALYZED = ("dead", "spans", "fingerprints", "sources")
 # The passes that decode sources, by the table that they fill.
@@ -153,6 +154,7 @@ def prepare(
     check_rules(settings.select, settings.scores)
     came = find(videos, tables, runner)
     shop, found = Workshop(tables, came.runner, progress, settings.source_deadline_s), came.sources
+    note_rights(found, tables)
     _try_captioners(found, tables, settings)
     brought = bring(found, shop, settings)
     came.clear()
@@ -181,7 +183,7 @@ def prepare(
         funnel=_funnel(tables, files, rejects, brought, _notes(decoded, tables, settings)),
         reasons=dict(reasons.most_common()),
         decoded_per_source_frame=decoded,
-        release=tables.release([*DATA_TABLES, *(name for name in _OPTIONAL if len(tables.read(name, ["clip_id"])))]),
+        release=tables.release([*DATA_TABLES, *(name for name in _OPTIONAL if len(tables.read(name, ["source_id"])))]),
         notes=(*brought.said.notes, *losses.in_quarantine(rejects)),
     )
 
@@ -254,7 +256,8 @@ def candidates(
         columns = [name for name in SCHEMAS["spans"].names if name in wanted]
     told = pa.concat_tables([tables.read(SCORES), tables.read(CAPTION_SCORES)])
     scored = with_scores(tables.read("spans", columns), told)
-    spans = measured(scored, tables.read("sources", SOURCE_COLUMNS), frames=lengths(scored, settings))
+    rights = tables.read(RIGHTS, ["source_id", "license"]) if settings.select.licenses else None
+    spans = measured(scored, tables.read("sources", SOURCE_COLUMNS), frames=lengths(scored, settings), rights=rights)
     changed = {"need_caption": settings.select.need_caption and not settings.captioner.named}
     select = settings.select.model_copy(update=changed)
     return spans, resolve(spans, without_rules(select, deferred(settings)) if wait else select)

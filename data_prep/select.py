@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 
 from vidgen_core.errors import did_you_mean
 from vidgen_core.frozen import Frozen
+from vidgen_core.licenses import UNKNOWN, check_wanted, fits
 
 __all__ = [
     "RULES",
@@ -28,6 +29,7 @@ __all__ = [
     "asked",
     "decide",
     "judge",
+    "licensed",
     "measured",
     "resolve",
     "scores",
@@ -79,15 +81,19 @@ class Reason(Frozen):
         rule: The field of `Select`.
         value: The span's score; None when it was missing.
         threshold: What the rule wanted.
+        message: The sentence, where the numbers do not say it.
 
     """
 
     rule: str
     value: float | None
     threshold: float
+    message: str = ""
 
     def sentence(self) -> str:
         """For people."""
+        if self.message:
+            return self.message
         if self.value is None:
             return f"{self.rule}: there is no score, and a missing score is not a pass"
         return f"{self.rule}: {self.value:.4g} against {self.threshold:.4g}"
@@ -117,6 +123,8 @@ class Select(Frozen):
         max_faces: Most faces in a still.
         max_detected_text_area: Most of the picture that a text detector marks, 0 to 1.
         max_niqe: Most NIQE; lower is more natural.
+        licenses: Names or patterns, such as CC-BY-*, of which a source's license must be one; an unknown one is none.
+            Empty for no such rule. It is asked first.
         need_caption: Drop spans without a caption.
         drop_share: Rule -> the share of all measured spans with the worst scores that it drops besides, as
             {"min_motion": 0.25} for the bottom quarter. The threshold then follows the data: it moves when sources
@@ -149,8 +157,14 @@ class Select(Frozen):
     max_faces: float | None = None
     max_detected_text_area: float | None = None
     max_niqe: float | None = None
+    licenses: tuple[str, ...] = Field((), exclude_if=lambda licenses: not licenses)
     need_caption: bool = True
     drop_share: dict[str, float] = {}
+
+    @field_validator("licenses")
+    @classmethod
+    def _are_licenses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return check_wanted(value)
 
     @field_validator("drop_share")
     @classmethod
@@ -173,6 +187,7 @@ class Verdicts:
         rule: Name of the first rule that failed, null where kept.
         value: The score that the rule saw, null where kept or where there was none.
         threshold: What the rule wanted, null where kept.
+        message: The sentence, null where the numbers say it.
 
     """
 
@@ -180,19 +195,26 @@ class Verdicts:
     rule: pa.Array
     value: pa.Array
     threshold: pa.Array
+    message: pa.Array
 
 
-def measured(spans: pa.Table, sources: pa.Table, *, frames: int | NDArray[np.int64]) -> pa.Table:
+def measured(
+    spans: pa.Table, sources: pa.Table, *, frames: int | NDArray[np.int64], rights: pa.Table | None = None
+) -> pa.Table:
     """Spans with the scores that follow from other columns. `frames` is the length of a clip, or of each span's [N].
 
-    Adds `distinct_share`, and of their source `source_s`, `source_fps`, `bits_per_pixel` and `aspect`.
+    Adds `distinct_share`, and of their source `source_s`, `source_fps`, `bits_per_pixel`, `aspect` and, where `rights`
+    are given, `license`.
     """
     length = float(frames) if isinstance(frames, int) else pa.array(frames, pa.float64())
     distinct = pc.divide(pc.cast(spans["distinct_frames"], pa.float64()), length)
     spans = spans.append_column("distinct_share", distinct)
     facts = pa.Table.from_pylist([_facts(row) for row in sources.to_pylist()], _FACTS)
     place = pc.index_in(spans["source_id"], value_set=facts["source_id"].combine_chunks())
-    for name in _FACTS.names[1:]:
+    if rights is not None:
+        told = pc.index_in(facts["source_id"], value_set=rights["source_id"].combine_chunks())
+        facts = facts.append_column("license", rights["license"].combine_chunks().take(told.combine_chunks()))
+    for name in facts.column_names[1:]:
         spans = spans.append_column(name, facts[name].take(place))
     return spans
 
@@ -223,6 +245,9 @@ def asked(select: Select) -> frozenset[str]:
 
 def decide(span: Mapping[str, Any], select: Select) -> Reason | None:
     """The first rule that a measured span fails, None when it is kept; `select` has been resolved."""
+    if select.licenses and not fits(license_ := span.get("license"), select.licenses):
+        value = None if license_ is None else 0.0
+        return Reason(rule="licenses", value=value, threshold=1.0, message=_unlicensed(license_, select))
     for rule in RULES:
         value, threshold = span.get(rule.score), getattr(select, rule.name)
         if threshold is None:
@@ -241,6 +266,13 @@ def judge(spans: pa.Table, select: Select) -> Verdicts:
     count = len(spans)
     first = np.full(count, -1, np.int16)  # place of the first rule failed
     values, thresholds = np.full(count, np.nan), np.full(count, np.nan)
+    message = pa.nulls(count, pa.string())
+    if select.licenses:
+        names, own = _licenses(spans)
+        new = ~licensed(spans, select)
+        message = pa.array([_unlicensed(name, select) for name in names]).take(pa.array(own, mask=~new))
+        first[new], thresholds[new] = len(RULES) + 1, 1.0
+        values[new & (own < len(names) - 1)] = 0.0
     for place, rule in enumerate(RULES):
         threshold = getattr(select, rule.name)
         if threshold is None:
@@ -253,13 +285,36 @@ def judge(spans: pa.Table, select: Select) -> Verdicts:
         new = silent & (first < 0)
         first[new], values[new], thresholds[new] = len(RULES), 0.0, 1.0
     kept = first < 0
-    names = pa.array([*(rule.name for rule in RULES), "need_caption"])
+    rules = pa.array([*(rule.name for rule in RULES), "need_caption", "licenses"])
     return Verdicts(
         kept=kept,
-        rule=names.take(pa.array(first, mask=kept)),
+        rule=rules.take(pa.array(first, mask=kept)),
         value=pa.array(values, mask=np.isnan(values)),
         threshold=pa.array(thresholds, mask=kept),
+        message=message,
     )
+
+
+def licensed(spans: pa.Table, select: Select) -> NDArray[np.bool_]:
+    """Which spans' licenses the selection wants, all where it does not ask [N]."""
+    if not select.licenses:
+        return np.ones(len(spans), bool)
+    names, place = _licenses(spans)
+    return np.array([fits(name, select.licenses) for name in names])[place]
+
+
+def _licenses(spans: pa.Table) -> tuple[list[str | None], NDArray[np.int64]]:
+    """The licenses that there are, None last, and which of them each span has [N]."""
+    if "license" not in spans.column_names:
+        return [None], np.zeros(len(spans), np.int64)
+    told = spans["license"].combine_chunks().dictionary_encode()
+    names = told.dictionary.to_pylist()
+    place = told.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
+    return [*names, None], place.astype(np.int64)
+
+
+def _unlicensed(license_: str | None, select: Select) -> str:
+    return f"licenses: {license_ or UNKNOWN}, and {' or '.join(select.licenses)} is wanted"
 
 
 # What `measured` reads of `sources`.

@@ -20,6 +20,7 @@ from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
 
 from data_prep.decode import Opened, Undecodable, open_source
+from data_prep.rights import RIGHTS
 from data_prep.run import Failure, Runner
 from data_prep.sources import Source
 from data_prep.sql import ask
@@ -273,13 +274,16 @@ def _manifest(tables: Tables, shots: Sequence[Shot], files: Mapping[Shot, Path])
     captions: dict[str, list[str]] = {}
     for row in tables.read("captions", ["clip_id", "caption", "rank"]).sort_by("rank").to_pylist():
         captions.setdefault(row["clip_id"], []).append(row["caption"])
+    rights = {row["source_id"]: row for row in tables.read(RIGHTS).to_pylist()}
     for shot in shots:
         source, file = sources[shot.source_id], files[shot]
+        said = rights.get(shot.source_id, {})
         yield {
             "file": file.name,
             "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
             "source": source["uri"],
             "source_id": shot.source_id,
+            **{name: said.get(name) for name in ("license", "attribution", "url")},
             "shot": shot.number,
             "start_pts": shot.start_pts,
             "stop_pts": shot.stop_pts,

@@ -42,7 +42,7 @@ class Origin:
     Attributes:
         place: The place of the videos.
         stored: The object.
-        beside: What may hold its captions.
+        beside: What may hold its captions, or its license.
 
     """
 

@@ -57,6 +57,23 @@ def close_the_door(connection: duckdb.DuckDBPyConnection, root: Path) -> None:
     connection.execute("SET lock_configuration = true")
 
 
+def join(connection: duckdb.DuckDBPyConnection, view: str, own: str, other: str, columns: Sequence[str]) -> None:
+    """Make a view of another one's rows with columns of a third, which the first of its columns joins.
+
+    Args:
+        connection: Where the views are.
+        view: The name of the new one.
+        own: Whose rows.
+        other: Whose columns; "" where it is not there, and its columns, all of them texts, are null.
+        columns: Of the third.
+
+    """
+    key, *names = map(identifier, columns)
+    told = ", ".join(f"told.{name}" if other else f"CAST(NULL AS VARCHAR) AS {name}" for name in names)
+    rows = f"{identifier(own)} AS own" + (f" LEFT JOIN {identifier(other)} AS told USING ({key})" if other else "")
+    connection.execute(f"CREATE VIEW {identifier(view)} AS SELECT own.*, {told} FROM {rows}")
+
+
 def parquet(files: Sequence[Path], options: str = "") -> str:
     """Rows of files in their order, as it stands after FROM.
 

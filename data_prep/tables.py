@@ -30,6 +30,8 @@ __all__ = ["SCHEMAS", "Part", "Release", "TableState", "Tables"]
 
 # A release pins versions, and a version is read from its log: Delta would forget logs after a month.
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
+# The view of `sources` without what `rights` says of them.
+_ALONE = "sources_alone"
 _SPAN_KEY = [("clip_id", pa.string()), ("source_id", pa.string())]
 # Null where nothing was measured; scores by models are in `scores`.
 _SCORES = ("blockiness", "noise", "flow_px_s", "camera_px_s", "object_px_s", "text_area")
@@ -99,6 +101,10 @@ SCHEMAS: Mapping[str, pa.Schema] = {
          ("message", pa.string()), ("attempts", pa.int32())]
     ),
     "retries": pa.schema([("source_id", pa.string()), ("stage", pa.string()), ("attempts", pa.int32())]),
+    "rights": pa.schema(
+        [("source_id", pa.string()), ("license", pa.string()), ("stated", pa.string()),
+         ("license_origin", pa.string()), ("attribution", pa.string()), ("url", pa.string())]
+    ),
     "forgotten": pa.schema(
         [("source_id", pa.string()), ("uri", pa.string()), ("day", pa.string()), ("releases", pa.string()),
          ("units", pa.string())]
@@ -124,7 +130,7 @@ class TableState(Frozen):
 
 
 class Release(Frozen):
-    """A set of table versions with one digest, which depends on their contents alone."""
+    """A set of table versions with one digest, which depends on the contents of those that make the data alone."""
 
     tables: dict[str, TableState]
     digest: str
@@ -326,11 +332,15 @@ class Tables:
             if not sizes:
                 continue
             made.append(name.replace("/", "_"))
+            view = _ALONE if name == "sources" else made[-1]
             if set(self._shelf.fetch(sizes, most_bytes=WHOLE_BYTES)) == set(sizes):
                 rows = sql.parquet(list(sizes), ", union_by_name = true")
-                connection.execute(f"CREATE VIEW {sql.identifier(made[-1])} AS FROM {rows}")
+                connection.execute(f"CREATE VIEW {sql.identifier(view)} AS FROM {rows}")
             else:
-                connection.register(made[-1], self._shelf.dataset(list(sizes)))
+                connection.register(view, self._shelf.dataset(list(sizes)))
+        if "sources" in made:
+            rights = "rights" if "rights" in made else ""
+            sql.join(connection, "sources", _ALONE, rights, SCHEMAS["rights"].names)
         sql.close_the_door(connection, self.root)
         return made
 
@@ -338,14 +348,21 @@ class Tables:
         """Digest of the rows, whatever their order, files and versions."""
         return row_digests.of_parts([self._shelf.row_digests(file) for file in self.listed(name)])
 
-    def release(self, names: Sequence[str]) -> Release:
-        """The named tables as they are now, those without a commit left out."""
+    def release(self, names: Sequence[str], *, beside: Sequence[str] = ()) -> Release:
+        """The named tables as they are now, those without a commit left out.
+
+        Args:
+            names: What the digest is of.
+            beside: Pinned too, but no part of the digest: what is said of the data, and changes none of it.
+
+        """
         states = {
             name: TableState(version=version, rows=self._rows(name), digest=self.digest(name))
-            for name in names
+            for name in (*names, *beside)
             if (version := self.version(name)) is not None
         }
-        return Release(tables=states, digest=digests.of_value({name: state.digest for name, state in states.items()}))
+        contents = {name: state.digest for name, state in states.items() if name not in beside}
+        return Release(tables=states, digest=digests.of_value(contents))
 
     def _rows(self, name: str) -> int:
         with self._shelf.errors():

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data_prep.select import RULES, Rule, Select, scores
+from data_prep.select import RULES, Rule, Select, licensed, scores
 
 __all__ = ["Study", "studies"]
 
@@ -56,6 +56,7 @@ def studies(spans: pa.Table, select: Select, *, near: int = 6) -> list[Study]:
 
     """
     passing = {rule.name: _passing(spans, rule, select) for rule in RULES}
+    passing["licenses"] = licensed(spans, select)
     passing["need_caption"] = np.ones(len(spans), bool)
     if select.need_caption:
         said = pc.not_equal(pc.fill_null(spans["caption"], ""), "")

@@ -1,7 +1,7 @@
 """Training a video encoder on the clips of a home, measuring it on those held out, and registering it."""
 
 import getpass
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -20,6 +20,7 @@ from flows.home import Home
 from flows.recipes.recipe import TextChoice, changed_values
 from vidgen_core import digests, discovery, scene, weights
 from vidgen_core.choices import Choice, first_complaint
+from vidgen_core.encoders._classifier import Classifier
 from vidgen_core.encoders._open import open_encoder, open_encoder_folder
 from vidgen_core.encoders.clipbert import ClipBERT
 from vidgen_core.errors import VidgenError
@@ -87,18 +88,15 @@ def encoder_recipe(named: str, changes: Sequence[str]) -> EncoderRecipe:
         VidgenError: There is no such encoder, size or key, or a value does not fit.
 
     """
-    recipe = EncoderRecipe(encoder=EncoderChoice.model_validate(named))
+    choice = EncoderChoice.model_validate(named)
+    recipe, learns = EncoderRecipe(encoder=choice), _video_encoder(choice.name).learns
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=dict(learns))})
     values = changed_values(recipe, changes)
     try:
         recipe = EncoderRecipe.model_validate(values)
     except ValidationError as error:
         raise VidgenError(f"The encoder's recipe does not allow that: {first_complaint(error)}") from error
-    built = discovery.load("vidgen_core.encoders", recipe.encoder.name).Config
-    if not hasattr(built, "tiny") or not isinstance(built.tiny().build(), VideoEncoder):
-        raise VidgenError(
-            f"{recipe.encoder.name} encodes no video", allowed=", ".join(_video_encoders()),
-            move="Name one of these, as i3d:tiny",
-        )  # fmt: skip
+    _video_encoder(recipe.encoder.name)
     recipe.encoder.config()
     return recipe
 
@@ -121,7 +119,6 @@ def train_encoder(home: Home, recipe: EncoderRecipe) -> Trained:
     fitted = fit_as_asked(job, open_recorder=partial(Tracker, tracker.uri, tracker.run_id))
     encoder = open_encoder_folder(job.final_dir)
     figures, not_run = measured(encoder, job, labels)
-    figures |= {key: value for key, value in fitted.held_out.items() if key != "loss"}
     tracker.log(fitted.steps, {f"eval/{figure}": value for figure, value in figures.items()})
     clips = tables.digest("clips")
     tags = {"vidgen.clips": clips, "vidgen.encoder": job.name, "vidgen.run_key": run_key}
@@ -134,16 +131,19 @@ def train_encoder(home: Home, recipe: EncoderRecipe) -> Trained:
             got="; ".join(not_run.values()),
             move="Prepare more clips, or name --set labels=FILE",
         )
-    alias = promote_if_better(tracker.uri, version, first, figures[first], data=clips, who=getpass.getuser())
+    alias = promote_if_better(
+        tracker.uri, version, first, figures[first], data=clips, who=getpass.getuser(), cache_dir=home.cache_dir,
+        measure=lambda champion: measured(champion, job, labels)[0],
+    )  # fmt: skip
     return Trained(version, alias, job.final_dir, figures, not_run)
 
 
 def measured(encoder: VideoEncoder, job: Job, labels: Path) -> tuple[dict[str, float], dict[str, str]]:
     """Figures on held-out clips by name, and why others are missing.
 
-    `probe`: share of clips whose label a linear layer over frozen features names. `copies`: share of changed copies
-    found at 95 % precision, one clip a source. `retrieval`, of an encoder that reads captions: share of captions whose
-    own clip has the highest score among 64.
+    `accuracy`, of a classifier: share of clips whose class it names. `probe`: share of clips whose label a linear layer
+    over frozen features names. `copies`: share of changed copies found at 95 % precision, one clip a source.
+    `retrieval`, of an encoder that reads captions: share of captions whose own clip has the highest score among 64.
 
     """
     figures: dict[str, float] = {}
@@ -156,6 +156,8 @@ def measured(encoder: VideoEncoder, job: Job, labels: Path) -> tuple[dict[str, f
         )
     else:
         not_run["probe"] = f"the linear probe needs labelled clips, there are {len(seen)} and {len(unseen)} held out"
+    if isinstance(encoder, Classifier) and len(unseen):
+        figures["accuracy"] = float((_named(encoder, unseen) == _classes(unseen)).mean())
     held = Samples(job.data, job.data.held_out, text=False)
     clips = to_clips(_video(held, _one_a_source(job, held))).numpy() if len(held) else np.empty(0, np.uint8)
     if len(clips) > 1:
@@ -166,11 +168,21 @@ def measured(encoder: VideoEncoder, job: Job, labels: Path) -> tuple[dict[str, f
         pairs = _gallery(job, held)
         if len(pairs) > 1:
             told = Samples(job.data, job.data.held_out, text=True).batch(pairs, pairs)
+            _check_width(encoder, cast(Text, told.text))
             with torch.inference_mode():
                 figures["retrieval"] = recall_at_one(encoder.match_all(told.video, cast(Text, told.text)).numpy())
         if len(pairs) < _GALLERY:
             not_run["retrieval"] = f"retrieval is among {_GALLERY} captions, there were {len(pairs)} that differ"
     return figures, not_run
+
+
+def _check_width(encoder: ClipBERT, text: Text) -> None:
+    width = text.tokens.shape[-1]
+    if width != encoder.config.text_dim:
+        raise VidgenError(
+            "The encoder learned captions through another text encoder",
+            got=f"captions of width {width}", allowed=f"captions of width {encoder.config.text_dim}",
+        )  # fmt: skip
 
 
 def _gallery(job: Job, samples: Samples) -> list[int]:
@@ -250,16 +262,40 @@ def _video(samples: Samples, numbers: Sequence[int]) -> Tensor:
 def _features(encoder: VideoEncoder, samples: Samples) -> NDArray[np.float32]:
     """Features [N, dim] of all samples, in their order, some at a time."""
     rows = np.empty((len(samples), encoder.dim), np.float32)
-    for bucket in samples.buckets.values():
-        for some in np.array_split(bucket, -(-len(bucket) // _AT_ONCE)):
-            rows[some] = encoder.embed(samples.batch(some.tolist(), some.tolist()).video).numpy()
+    for some in _pieces(samples):
+        rows[some] = encoder.embed(samples.batch(some, some).video).numpy()
     return rows
 
 
-def _video_encoders() -> list[str]:
-    found = []
-    for name in discovery.names("vidgen_core.encoders"):
-        module = discovery.load("vidgen_core.encoders", name)
-        made = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, VideoEncoder)]
-        found += [name] if any(one.__module__ == module.__name__ for one in made) else []
+@torch.inference_mode()
+def _named(encoder: Classifier, samples: Samples) -> NDArray[np.int64]:
+    """The likeliest class [N] of each sample, in their order."""
+    named = np.empty(len(samples), np.int64)
+    for some in _pieces(samples):
+        named[some] = encoder.logits(samples.batch(some, some).video).argmax(1).numpy()
+    return named
+
+
+def _pieces(samples: Samples) -> Iterator[list[int]]:
+    """Samples of one shape, some at a time."""
+    for bucket in samples.buckets.values():
+        for some in np.array_split(bucket, -(-len(bucket) // _AT_ONCE)):
+            yield some.tolist()
+
+
+def _video_encoder(name: str) -> type[VideoEncoder]:
+    """The class that a file of encoders makes of its configuration; refuses one that encodes no video."""
+    found = _made_in(name)
+    if found is None:
+        raise VidgenError(
+            f"{name} encodes no video",
+            allowed=", ".join(other for other in discovery.names("vidgen_core.encoders") if _made_in(other)),
+            move="Name one of these, as i3d:tiny",
+        )
     return found
+
+
+def _made_in(name: str) -> type[VideoEncoder] | None:
+    module = discovery.load("vidgen_core.encoders", name)
+    made = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, VideoEncoder)]
+    return next((one for one in made if one.__module__ == module.__name__), None)

@@ -24,6 +24,7 @@ LAYERS = [
         "frozen",
         "digests",
         "discovery",
+        "licenses",
         "choices",
         "scene",
         "sampling",

@@ -293,6 +293,8 @@ class VideoEncoder(Learner):
 
     reads_text = False
     any_shape = True
+    # How its small size learns, where that differs from what `vidgen encoder train` does unasked.
+    learns: ClassVar[Mapping[str, int | float]] = {}
     config: Frozen
     dim: int
 

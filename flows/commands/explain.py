@@ -1,6 +1,7 @@
 """`vidgen explain`: what became of a clip, a source or a file, and why."""
 
 import json
+from typing import Any
 
 from data_prep.explain import ClipStory, SourceStory, explain_clip, explain_source
 from data_prep.lineage import find
@@ -8,8 +9,12 @@ from data_prep.settings import DataSettings
 from flows.commands.lineage import Seen, seen_by
 from flows.commands.text import aligned
 from flows.home import Home
+from vidgen_core.licenses import UNKNOWN
 
 __all__ = ["explain"]
+
+_RIGHTS = ("license", "stated", "license_origin", "attribution", "url")
+_WHERE = {"jsonl": "captions.jsonl", "info.json": "NAME.info.json"}
 
 
 def explain(home: Home, what: str, settings: DataSettings, *, as_json: bool) -> str:
@@ -42,6 +47,7 @@ def _clip(story: ClipStory) -> list[str]:
         ("source", f"{source['uri']} ({source['source_id']})"),
         ("span", f"shot {span['shot']}, {span['start_s']:.3f} to {span['stop_s']:.3f} s, "
                  f"ticks {span['start_pts']} to {span['stop_pts']} of {span['time_base']} s, crop {crop}"),
+        ("license", _license(source)),
         ("shape", span["shape"]),
         ("split", story.split),
         ("verdict", verdict),
@@ -62,7 +68,8 @@ def _clip(story: ClipStory) -> list[str]:
 
 def _source(story: SourceStory) -> list[str]:
     rows = [("source", story.source_id)]
-    rows += [(name, str(value)) for name, value in story.source.items() if name != "source_id"]
+    rows += [(name, str(value)) for name, value in story.source.items() if name not in ("source_id", *_RIGHTS)]
+    rows += [("license", _license(story.source))] if story.source else []
     for lost in story.rejects:
         told = lost.get("message") or f"taken down on {lost.get('day')}"
         rows.append(("file", f"{lost['uri']}: {lost.get('reason', 'forgotten')}: {told}"))
@@ -73,6 +80,17 @@ def _source(story: SourceStory) -> list[str]:
         names = ("clip_id", "start_s", "stop_s", "fate")
         lines += [aligned([names, *(tuple(clip[name] for name in names) for clip in story.clips)]), ""]
     return lines
+
+
+def _license(source: dict[str, Any]) -> str:
+    """What is said of the right to use a source."""
+    stated, attribution, url = (source.get(name) for name in ("stated", "attribution", "url"))
+    told = [
+        f"stated as {stated!r} in {_WHERE[source['license_origin']]}" if stated else "",
+        f"attribution: {attribution}" if attribution else "",
+        url or "",
+    ]
+    return "; ".join(filter(None, [source.get("license") or UNKNOWN, *told]))
 
 
 def _models(seen: Seen) -> list[str]:

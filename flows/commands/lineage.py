@@ -4,9 +4,11 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_prep.lineage import Named, clips_of, read_releases, saw
+from data_prep.rights import count_licenses, licenses_at
 from data_prep.tables import Release
 from flows.commands.text import aligned
 from flows.home import Home
+from vidgen_core.licenses import UNKNOWN
 
 if TYPE_CHECKING:
     from vidgen_core.registry.models import Version
@@ -72,7 +74,9 @@ def lineage(home: Home, model: str, *, as_json: bool) -> str:
         ("release", release["digest"]),
         *((name, f"version {state['version']}, {state['rows']:,} rows") for name, state in release["tables"].items()),
         ("clips", f"{len(clips)} from {len({clip['source_id'] for clip in clips})} sources"),
-        *((clip["clip_id"], f"of {clip['source_id']}, {clip['split']}") for clip in clips[:_SHOWN]),
+        *(("license", f"{name}: {count} clips") for name, count in told["licenses"].items()),
+        *((one["clip_id"], f"of {one['source_id']}, {one['split']}, {one['license'] or UNKNOWN}")
+          for one in clips[:_SHOWN]),
         *([("...", "--json has all of them")] if len(clips) > _SHOWN else []),
         *([("gone", f"{release['files_gone']} files of it, with their clips")] if release["files_gone"] else []),
         *((f"journal {one['number']}", text)
@@ -90,6 +94,7 @@ def _told(home: Home, model: str) -> dict[str, Any]:
     file = home.releases_dir / f"{version.release}.json"
     release = Release.model_validate_json(file.read_text()) if file.is_file() else None
     clips, gone = clips_of(tables, release) if release else ([], 0)
+    licenses = licenses_at(tables, release) if release else {}
     return {
         **version.model_dump(include={"name", "version", "aliases", "model", "blocked", "logged_model"}),
         "run": {
@@ -102,7 +107,8 @@ def _told(home: Home, model: str) -> dict[str, Any]:
             "tables": {name: state.model_dump() for name, state in release.tables.items()} if release else {},
             "files_gone": gone,
         },
-        "clips": clips,
+        "licenses": count_licenses(tables, release) if release else {},
+        "clips": [clip | {"license": licenses.get(clip["source_id"])} for clip in clips],
         "journal": [
             entry.model_dump() for entry in read(client(home.mlflow_uri), version.name) if entry.to == version.version
         ],

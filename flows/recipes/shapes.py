@@ -35,7 +35,7 @@ def demo() -> Recipe:
             steps=1800, batch=32, learning_rate=1.5e-3, warmup_steps=50, optimizer="muon", held_out_every=100,
             checkpoint_every=100, **common,
         ),
-        sampling=Sampling(sampler="heun", steps=12, guidance=2.5),
+        sampling=Sampling(sampler="heun", steps=12, guidance=1.5),
         gate=GateSettings(min_color=0.8, min_shape=0.6, min_direction=0.7),
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from data_prep.conditions import write_conditions
 from data_prep.latents import embed_captions, encode_latents
 from data_prep.prepare import DATA_TABLES
+from data_prep.rights import RIGHTS
 from data_prep.tables import Tables
 from flows.cluster import REPLACEMENT_S, ray_of
 from flows.spec import Follow, Row, Spec, StageResult
@@ -25,7 +26,9 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
         latents = encode_latents(tables, codec_dir, runner, progress=progress)
     embeddings = embed_captions(tables, open_encoder(recipe.text.name, recipe.text.config()))
     conditions = write_conditions(tables, recipe.conditions, recipe.data) if recipe.conditions else ""
-    release = tables.release([*DATA_TABLES, latents, embeddings, *([conditions] if conditions else [])])
+    made = [latents, embeddings, *([conditions] if conditions else [])]
+    # A license that is corrected changes nothing that a model learns.
+    release = tables.release([*DATA_TABLES, *made], beside=[RIGHTS])
     write_value(spec.home.releases_dir / f"{release.digest}.json", release)
     facts = {
         "release": release.digest,

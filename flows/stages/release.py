@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.rights import count_licenses
 from data_prep.tables import Release
 from flows.commands.prove import kept_proof
 from flows.spec import STAGES, Row, Spec, StageResult
@@ -36,10 +37,11 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     tags = {"vidgen.release": release, "vidgen.recipe": recipe.name, "vidgen.run_key": spec.run_key, SHAPE_TAG: shape}
     version = register(tracker, recipe.model, Path(trained["model_dir"]), model=trained["model"], tags=tags)
     tracker.checkpoints(version.logged_model, _figures(Path(trained["history"]), evaluation), (recipe.name, release))
-    decision = promote(tracker.uri, version, _evidence(spec, evaluation, version), who=getpass.getuser())
+    evidence = _evidence(spec, evaluation, version)
+    decision = promote(tracker.uri, version, evidence, who=getpass.getuser())
     page = spec.home.reports_dir / f"{recipe.model}-{version.version}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render(_page(spec, evaluation, version, decision)))
+    page.write_text(render(_page(spec, evidence, version, decision)))
     shutil.copyfile(spec.result("evaluate").facts["samples"], page.with_suffix(".samples.json"))
     tracker.artifact(page, "report")
     tracker.finish()
@@ -58,13 +60,16 @@ def _evidence(spec: Spec, evaluation: Evaluation, version: Version) -> Evidence:
     """What the gate decides upon: what was measured, proved, taken down, and drawn from the registry's bytes."""
     proof = kept_proof(spec.home, Path(spec.result("train").facts["model_dir"]).name)
     rival = spec.result("evaluate").facts.get("rival")
-    forgotten = spec.home.tables().read("forgotten").to_pylist()
+    tables = spec.home.tables()
+    forgotten = tables.read("forgotten").to_pylist()
+    release = Release.model_validate_json((spec.home.releases_dir / f"{version.release}.json").read_text())
     return Evidence(
         evaluation=evaluation,
         settings=spec.recipe.gate,
         run=version.run_id,
         proof=None if proof is None else (proof.sentence, proof.passed),
         taken_down=tuple(row["source_id"] for row in forgotten if version.release in row["releases"].split()),
+        licenses=count_licenses(tables, release),
         drawn=drawn(spec.home.mlflow_uri, version),
         rival=None if rival is None else Rival.model_validate(rival),
     )
@@ -84,11 +89,11 @@ def _records(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [rows[number] for number in facts["numbers"]]
 
 
-def _page(spec: Spec, evaluation: Evaluation, version: Version, decision: Decision) -> PageData:
+def _page(spec: Spec, evidence: Evidence, version: Version, decision: Decision) -> PageData:
     results = {stage: spec.result(stage) for stage in STAGES[:-1]}
     shown = np.load(spec.run_dir / "shown.npz")
     facts = {stage: result.facts for stage, result in results.items()}
-    release = Release.model_validate_json((spec.home.releases_dir / f"{facts['latents']['release']}.json").read_text())
+    licenses, evaluation = evidence.licenses or {}, evidence.evaluation
     histories = {"generator": facts["train"]["history"], "codec": facts["latents"]["codec_history"]}
     return PageData(
         title=f"{version.name} version {version.version}",
@@ -115,7 +120,8 @@ def _page(spec: Spec, evaluation: Evaluation, version: Version, decision: Decisi
         facts={
             "recipe": spec.recipe.name,
             "run": spec.run_key,
-            "data release": release.digest,
+            "data release": facts["latents"]["release"],
+            "licenses of its clips": ", ".join(f"{name} {count:,}" for name, count in licenses.items()),
             "model": evaluation.model,
             "seed": str(spec.recipe.training.seed),
         },

@@ -14,6 +14,7 @@ from data_prep.latents import encode_latents
 from data_prep.lineage import find
 from data_prep.plan import plan
 from data_prep.prepare import DATA_TABLES, prepare
+from data_prep.rights import RIGHTS
 from data_prep.samples import make
 from data_prep.select import Select
 from data_prep.settings import DataSettings
@@ -36,6 +37,8 @@ def videos(tmp_path_factory):
     (folder / "broken.mp4").write_bytes(b"nothing")
     (folder / "copy #1 & only.mp4").write_bytes(first.read_bytes())
     second.with_suffix(".txt").write_text("a caption of its own")
+    for file in (first, second):
+        file.with_suffix(".info.json").write_text('{"license": "CC BY 4.0", "uploader": "somebody"}')
     return folder
 
 
@@ -66,7 +69,7 @@ def test_s3_gives_the_release_of_a_folder_and_each_video_comes_once(both):
     here, away, _, (expected, got), brought = both
     assert got.release.digest == expected.release.digest
     assert {name: state.digest for name, state in got.release.tables.items()} == {
-        name: here.digest(name) for name in DATA_TABLES
+        name: here.digest(name) for name in (*DATA_TABLES, RIGHTS)
     }
     assert set(away.names()) == {*here.names(), OBJECTS}
     assert len(brought) == 4

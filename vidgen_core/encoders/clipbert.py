@@ -6,11 +6,16 @@ are wrong: a caption of another video, the likelier the more it resembles the ri
 encoder in place of BERT's word embeddings.
 
 With `join="mean"`, as in the paper, a clip's frames are averaged: what is seen does not depend on their order, so a
-direction of motion cannot be told. `join="tokens"`, ours, keeps the tokens of each frame.
+direction of motion cannot be told. Two ways out are ours: `join="tokens"` keeps the tokens of each frame, and with
+kernels that have a length in time the `network` sees the motion before frames are averaged.
+
+With `aligned`, ours too, video and caption are brought together before the transformer compares them, as in Li et al.
+2021, "Align before Fuse" (arXiv:2107.07651), section 3.2: the right pairs of a batch are told from all others by the
+cosine of what is seen and what is said, and the score of a match begins with that cosine.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -31,6 +36,8 @@ __all__ = ["ClipBERT", "Config", "aggregated"]
 Tokens = Float[Tensor, "pairs tokens dim"]
 # Word vectors whose cosine is above it are of one word.
 _SAME_WORD = 0.99
+# By which cosines of videos and captions are divided.
+_TEMPERATURE = 0.1
 
 
 class Config(Frozen):
@@ -49,6 +56,7 @@ class Config(Frozen):
             exponentials, with which a video's answer is that of the clips that are sure.
         negatives: Wrong captions for each video.
         hardness: How much likelier a wrong caption is that resembles the right one; 0 draws all alike.
+        aligned: Whether videos and captions are also compared by themselves, before the transformer.
         least_area: Crops in training keep this share of the picture at least.
         dropout: Share of values that are left out in training.
 
@@ -69,6 +77,7 @@ class Config(Frozen):
     aggregate: Literal["mean", "max", "lse"] = "lse"
     negatives: int = Field(1, gt=0)
     hardness: float = Field(0.0, ge=0)
+    aligned: bool = False
     least_area: float = Field(1.0, gt=0, le=1)
     dropout: float = Field(0.1, ge=0, lt=1)
 
@@ -79,13 +88,13 @@ class Config(Frozen):
 
     @classmethod
     def tiny(cls) -> "Config":
-        """The sample videos and their captions as hashed words; frames are kept apart to see directions."""
+        """The sample videos and their captions as hashed words; convolutions along time see directions."""
         return cls(
             network=Network(
-                widths=(16, 32, 64), blocks=(1, 1, 1), time_kernels=(1, 1, 1), expansion=1, stem=(1, 5), pooled=False
+                widths=(16, 32, 64), blocks=(1, 1, 1), time_kernels=(1, 3, 3), expansion=1, stem=(3, 5), pooled=False
             ),
-            side_px=32, pooled=False, join="tokens", text_dim=64, dim=96, depth=3, heads=4, stride=4, clips=1,
-            test_clips=2, negatives=3, hardness=6.0, least_area=0.8, dropout=0.0,
+            side_px=32, pooled=False, text_dim=64, dim=64, depth=2, heads=4, frames=4, stride=2, clips=1, test_clips=2,
+            hardness=4.0, aligned=True, least_area=0.8, dropout=0.0,
         )  # fmt: skip
 
     def build(self) -> "ClipBERT":
@@ -125,6 +134,7 @@ class ClipBERT(VideoEncoder):
     reads_text = True
     # Wrong captions are those of other samples.
     joins_samples = True
+    learns: ClassVar[Mapping[str, int | float]] = {"steps": 1000, "batch": 32}
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -143,6 +153,8 @@ class ClipBERT(VideoEncoder):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.pooler = nn.Linear(dim, dim)
+        if config.aligned:
+            self.seen_as, self.told_as = nn.Linear(dim, dim), nn.Linear(config.text_dim, dim)
         self.answer = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, 2))
 
     def embed(self, video: Video) -> Tensor:
@@ -172,7 +184,7 @@ class ClipBERT(VideoEncoder):
         return {"encoder": Player(dict(self.named_parameters()))}
 
     def losses(self, batch: Batch, chance: Chance) -> Iterator[tuple[str, Tensor]]:
-        """Cross-entropy of match and no match, right and wrong captions counting the same."""
+        """Cross-entropy of match and no match, right and wrong captions counting the same; and that of `aligned`."""
         config, text = self.config, cast(Text, batch.text)
         draws = chance.uniform("clips", batch.index, (config.clips + 5,))
         offsets = max(1, batch.video.shape[2] - (config.frames - 1) * config.stride)
@@ -185,13 +197,23 @@ class ClipBERT(VideoEncoder):
         right = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         right[: len(seen)] = 1
         cost = F.cross_entropy(logits, right, reduction="none").view(len(captions), -1)
-        yield "encoder", 0.5 * (cost[0].mean() + cost[1:].mean())
+        loss = 0.5 * (cost[0].mean() + cost[1:].mean())
+        yield "encoder", loss + self._told_apart(seen, text) if config.aligned else loss
 
     def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
         """Cross-entropy of the right caption alone: a sample by itself has no wrong one."""
         del chance
         score = self.match(batch.video, cast(Text, batch.text))
         return {"loss": F.softplus(-score)}
+
+    def _told_apart(self, seen: Float[Tensor, "batch clips tokens dim"], text: Text) -> Tensor:
+        """InfoNCE of videos and captions by themselves, both ways; a pair that may be right too is left out."""
+        within, itself = _within(text), torch.eye(len(seen), dtype=torch.bool, device=seen.device)
+        told = self.told_as(_bags(text))
+        alike = F.cosine_similarity(self.seen_as(seen.mean((1, 2)))[:, None].float(), told[None].float(), dim=-1)
+        alike = (alike / _TEMPERATURE).masked_fill((within | within.T) & ~itself, -torch.inf)
+        right = torch.arange(len(seen), device=seen.device)
+        return 0.5 * (F.cross_entropy(alike, right) + F.cross_entropy(alike.T, right))
 
     def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
         """Clips of one video, and its captions with each of them."""
@@ -204,6 +226,8 @@ class ClipBERT(VideoEncoder):
         blocks = sum((block.flops(tokens) for block in self.blocks if isinstance(block, Block)), Flops())
         ends = product(self.pooler, 1) + product(self.answer[0], 1) + product(self.answer[2], 1)
         pairs = config.clips * (1 + config.negatives)
+        if config.aligned:
+            ends += product(self.seen_as, 1) + product(self.told_as, 1)
         total = frames * config.clips + (blocks + ends + self.words.flops(text_tokens)) * pairs
         return Work(total.step, pairs * tokens)
 
@@ -239,8 +263,12 @@ class ClipBERT(VideoEncoder):
         """Logits of no match and match, over the clips of each video."""
         clips = seen.shape[1]
         each = Text(text.tokens.repeat_interleave(clips, 0), text.mask.repeat_interleave(clips, 0))
-        logits = self.answer(self._pooled(seen.flatten(0, 1), each)).float()
-        return aggregated(logits.unflatten(0, (-1, clips)), self.config.aggregate)
+        logits = self.answer(self._pooled(seen.flatten(0, 1), each)).float().unflatten(0, (-1, clips))
+        if self.config.aligned:
+            told = self.told_as(_bags(text))[:, None]
+            alike = F.cosine_similarity(self.seen_as(seen.mean(2)).float(), told.float(), dim=-1) / _TEMPERATURE
+            logits = logits + F.pad(alike[..., None], (1, 0))
+        return aggregated(logits, self.config.aggregate)
 
     def _pooled(self, seen: Tokens, text: Text) -> Float[Tensor, "pairs dim"]:
         """The first token after all blocks."""
@@ -267,12 +295,24 @@ def _wrong(text: Text, draws: Float[Tensor, "batch negatives"], hardness: float)
     A caption whose words are all among those of the right one, or the other way around, may be right too; it is taken
     only where there is no other. Of the rest those that share more words are likelier.
     """
-    words = F.normalize(text.tokens.float(), dim=-1) * text.mask[..., None]
-    same = torch.einsum("ild,jmd->ijlm", words, words) > _SAME_WORD
-    shared = same.any(3) | ~text.mask[:, None]  # word l of caption i is in caption j
-    within = shared.all(2)
-    bags = F.normalize(words.sum(1), dim=-1)
-    itself = torch.eye(len(words), dtype=torch.bool, device=words.device)
+    within, bags = _within(text), F.normalize(_bags(text), dim=-1)
+    itself = torch.eye(len(bags), dtype=torch.bool, device=bags.device)
     chosen = torch.exp(hardness * (bags @ bags.T)) * torch.where(within | within.T, 1e-6, 1.0) * ~itself
     edges = chosen.cumsum(1)
     return (edges[:, None] > draws[..., None] * edges[:, None, -1:]).int().argmax(2)
+
+
+def _within(text: Text) -> Bool[Tensor, "batch batch"]:
+    """Whether all words of caption i are in caption j."""
+    words = _directions(text)
+    same = torch.einsum("ild,jmd->ijlm", words, words) > _SAME_WORD
+    return (same.any(3) | ~text.mask[:, None]).all(2)
+
+
+def _bags(text: Text) -> Float[Tensor, "batch text_dim"]:
+    """The sum of each caption's words, all of one length."""
+    return _directions(text).sum(1)
+
+
+def _directions(text: Text) -> Float[Tensor, "batch tokens text_dim"]:
+    return F.normalize(text.tokens.float(), dim=-1) * text.mask[..., None]

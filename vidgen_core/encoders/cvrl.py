@@ -7,6 +7,7 @@ all workers are told apart, with their gradient: a run on another number of work
 """  # noqa: D205
 
 from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -42,6 +43,13 @@ class Config(Frozen):
         recolored: Share of views that are recolored.
         blurs: Share of views that are blurred, of the first and the second.
         solarizes: Share of second views that are solarized.
+        noise: Largest deviation of noise on a view, of values in [-1, 1], so that a copy that was encoded again is
+            alike; ours.
+        apart: Whether the network is given a clip's mean over time and what differs from it beside each other, six
+            channels; ours, for a camera that stands still.
+        standardized: Whether features have mean 0 and deviation 1 over the views of training; ours. What most clips
+            share says nothing of copies, and a cosine of features as they are is mostly that.
+        moving: Share of views that are without that mean, so that the ground alone does not tell samples apart.
 
     """
 
@@ -61,6 +69,10 @@ class Config(Frozen):
     recolored: float = Field(0.8, ge=0, le=1)
     blurs: tuple[float, float] = (1.0, 0.1)
     solarizes: float = Field(0.2, ge=0, le=1)
+    noise: float = Field(0.0, ge=0)
+    apart: bool = False
+    standardized: bool = False
+    moving: float = Field(0.0, ge=0, le=1)
 
     @classmethod
     def paper(cls) -> "Config":
@@ -69,13 +81,20 @@ class Config(Frozen):
 
     @classmethod
     def tiny(cls) -> "Config":
-        """The sample videos: views of 7 frames of 32 px, never mirrored, since left and right differ there."""
+        """The sample videos: views of 4 frames of 32 px, never mirrored, since left and right differ there.
+
+        Their camera stands still and every clip has a ground of its own, by which alone it could be told, as by its
+        color: many views lack the one or the other, so that copies are known by both and motion is learned too. A blur
+        made for 224 px would leave no shapes.
+        """
         return cls(
             network=Network(
                 widths=(16, 32, 64, 128), blocks=(1, 1, 1, 1), time_kernels=(1, 3, 3, 3), expansion=1, stem=(5, 5),
                 stem_stride=2, pooled=False,
             ),
-            side_px=32, frames=7, stride=1, head=(256,), dim=64, least_area=0.6, widest=1.2, flips=0.0,
+            side_px=32, frames=4, head=(256,), dim=64, least_area=0.5, widest=1.2, flips=0.0, color=0.4, hue=0.1,
+            gray=0.5, blurs=(0.0, 0.0), solarizes=0.0, noise=0.06, apart=True,
+            moving=0.4, standardized=True,
         )  # fmt: skip
 
     def build(self) -> "CVRL":
@@ -87,20 +106,22 @@ class CVRL(VideoEncoder):
     """Video to features [B, dim] before the head."""
 
     joins_samples = True
+    learns: ClassVar[Mapping[str, int | float]] = {"steps": 3000, "batch": 32}
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config: Config = config
-        self.network = config.network.build()
+        self.network = config.network.build(6 if config.apart else 3)
         self.dim = self.network.dim
+        self.standard = BatchNorm(self.dim, affine=False) if config.standardized else nn.Identity()
         widths, layers = [self.dim, *config.head], []
         for before, after in zip(widths[:-1], widths[1:], strict=True):
             layers += [nn.Linear(before, after), BatchNorm(after), nn.ReLU()]
         self.head = nn.Sequential(*layers, nn.Linear(widths[-1], config.dim))
 
     def embed(self, video: Video) -> Tensor:
-        """Features [B, dim] of the whole clip."""
-        return self.network(resized(video, self.config.side_px))
+        """Features [B, dim] of the whole clip, its frames as far apart as those of a view."""
+        return self._features(self._read(resized(video[:, :, :: self.config.stride], self.config.side_px)))
 
     def players(self) -> Mapping[str, Player]:
         """Network and head together."""
@@ -131,12 +152,16 @@ class CVRL(VideoEncoder):
         views = []
         for number, start in enumerate(starts(batch.video.shape[2], config.frames, config.stride, draws)):
             part = resized(_taken(batch.video, start, config.frames, config.stride), config.side_px)
-            views.append(self._view(part, chance.uniform(f"view {number}", batch.index, (14,)), number))
+            noise = chance.normal(f"noise {number}", batch.index, tuple(part.shape[1:])) if config.noise else None
+            views.append(self._view(part, chance.uniform(f"view {number}", batch.index, (16,)), number, noise))
         # Both through the network at once: batch norm sees them together.
-        first, second = self.head(self.network(torch.cat(views))).chunk(2)
+        first, second = self.head(self._features(torch.cat(views))).chunk(2)
         return first, second
 
-    def _view(self, video: Video, draws: Tensor, number: int) -> Video:
+    def _features(self, seen: Float[Tensor, "batch channels frames height width"]) -> Float[Tensor, "batch dim"]:
+        return self.standard(self.network(seen))
+
+    def _view(self, video: Video, draws: Tensor, number: int, noise: Tensor | None) -> Video:
         config = self.config
         video = cropped(
             video, draws[:, :5], least_area=config.least_area, widest=config.widest, flips=config.flips
@@ -146,7 +171,18 @@ class CVRL(VideoEncoder):
         lost = recolored(video, torch.full_like(draws[:, :5], 0.5), strength=0.0, gray=1.0)
         video = torch.where((draws[:, 11] < config.gray).view(-1, 1, 1, 1, 1), lost, video)
         video = blurred(video, draws[:, 12:14], share=config.blurs[number])
-        return solarized(video, draws[:, 13:14], share=config.solarizes) if number == 1 else video
+        video = solarized(video, draws[:, 13:14], share=config.solarizes) if number == 1 else video
+        if noise is not None:
+            video = video + noise * (config.noise * draws[:, 15]).view(-1, 1, 1, 1, 1)
+        return self._read(video, draws[:, 14] < config.moving)
+
+    def _read(self, video: Video, moving: Tensor | None = None) -> Tensor:
+        """What the network is given of video, some of it without its mean over time."""
+        still = video.mean(2, keepdim=True)
+        moved = video - still
+        if moving is not None:
+            still = still.masked_fill(moving.view(-1, 1, 1, 1, 1), 0.0)
+        return torch.cat([moved, still.expand_as(moved)], dim=1) if self.config.apart else moved + still
 
 
 def distance(uniform: Tensor, offsets: float) -> Tensor:

@@ -5,7 +5,8 @@ logits on Kinetics-400. The network is `networks/i3d.py`; public weights, in PyT
 TensorFlow's, are opened from a file.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 from torch import Tensor
@@ -86,6 +87,7 @@ class I3DEncoder(Classifier):
 
     # Batch norm.
     joins_samples = True
+    learns: ClassVar[Mapping[str, int | float]] = {"steps": 2000, "learning_rate": 3e-3}
     network: I3D
 
     def __init__(self, config: Config) -> None:

@@ -3,6 +3,9 @@
 The network is `networks/timesformer.py`; features are the class token after all blocks.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor
 
 from vidgen_core.encoders._classifier import Augmentation, Classifier
@@ -36,20 +39,21 @@ class Config(Frozen):
     def tiny(cls) -> "Config":
         """Shape and direction in the sample videos: 12 classes, the first and the last frame of 32 px.
 
-        Patches of 4 px: those of 8 px are hardly smaller than a shape, and their first layer is linear.
+        A shape is hardly larger than a patch, so convolutions read its outline first; colors tell nothing.
         """
         return cls(
             network=Network(
-                classes=12, attention="joint", frames=2, side_px=32, patch_px=4, dim=64, depth=3, heads=4,
-                drop_path=0.0, places="sines", sharpness=2.5,
-            )
+                classes=12, attention="joint", frames=2, side_px=32, patch_px=8, dim=64, depth=3, heads=4,
+                drop_path=0.0, places="sines", stem=(24, 48, 96),
+            ),
+            augmentation=Augmentation(hue=0.5),
         )  # fmt: skip
 
     def build(self) -> "TimeSformerEncoder":
         """The untrained encoder.
 
         Raises:
-            VidgenError: The side is no multiple of the patch's.
+            VidgenError: The side is no multiple of the patch's, or the patch's not one of what the stem leaves.
 
         """
         return TimeSformerEncoder(self)
@@ -58,6 +62,9 @@ class Config(Frozen):
 class TimeSformerEncoder(Classifier):
     """Video to the class token [B, dim]."""
 
+    # Batch norm in a stem.
+    joins_samples = True
+    learns: ClassVar[Mapping[str, int | float]] = {"steps": 2000, "batch": 32}
     network: TimeSformer
 
     def __init__(self, config: Config) -> None:

@@ -3,25 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from vidgen_core.evaluation.moments import Moments, frechet_of
+
 __all__ = ["frechet", "mmd", "wasserstein"]
 
 Features = NDArray[np.float64]
 
 
 def frechet(a: Features, b: Features, *, freedom: int = 1) -> float:
-    """Frechet distance of the Gaussians fitted to two sets. Dowson and Landau 1982; Heusel et al. 2017 (1706.08500).
-
-    |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), the last trace as the sum of singular values of the product of
-    the centered data: exact also where a covariance is singular. Covariances are over N - `freedom`.
-    """
-    centered_a, centered_b = a - a.mean(0), b - b.mean(0)
-    shift = float(np.sum((a.mean(0) - b.mean(0)) ** 2))
-    scale_a, scale_b = np.sqrt(len(a) - freedom), np.sqrt(len(b) - freedom)
-    traces = float((centered_a**2).sum() / scale_a**2 + (centered_b**2).sum() / scale_b**2)
-    # tr (C_a C_b)^(1/2) is the nuclear norm of A B^T for any factors A^T A = C_a, B^T B = C_b.
-    factor_a = np.linalg.qr(centered_a / scale_a)[1]
-    factor_b = np.linalg.qr(centered_b / scale_b)[1]
-    return max(0.0, shift + traces - 2 * float(np.linalg.svd(factor_a @ factor_b.T, compute_uv=False).sum()))
+    """Frechet distance of the Gaussians fitted to two sets, covariances over N - `freedom`; see `moments`."""
+    return frechet_of(Moments.of(a), Moments.of(b), freedom=freedom)
 
 
 def mmd(a: Features, b: Features) -> float:

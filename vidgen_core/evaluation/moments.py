@@ -1,8 +1,9 @@
-"""Mean and scatter of features, gathered in pieces: for sets that fit no memory, or lie on several workers."""
+"""Mean and spread of features, float64, of a whole set or of pieces of it, which may lie on several workers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,57 +11,68 @@ from numpy.typing import NDArray
 __all__ = ["Moments", "frechet_of"]
 
 Array = NDArray[np.float64]
+# Of a larger set pieces of so many samples are taken together, so that no copy of it is made.
+_PIECE = 16_384
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What a Gaussian fit needs of a set, float64.
+    """What a Gaussian fit needs of a set.
 
     Attributes:
         count: Samples.
         mean: [D].
-        scatter: Sum of outer products of the samples' distances from the mean, [D, D].
+        factor: Triangular R [at most D, D] of the samples' distances from the mean, R^T R the sum of their outer
+            products. Unlike that sum it is as exact where a covariance is singular.
 
     """
 
     count: int
     mean: Array
-    scatter: Array
+    factor: Array
 
     @classmethod
     def of(cls, features: NDArray[np.floating]) -> "Moments":
         """Moments of features [N, D]."""
-        values = features.astype(np.float64)
-        mean = values.mean(0)
-        centered = values - mean
-        return cls(len(values), mean, centered.T @ centered)
+        return cls.of_pieces(
+            cls._of_piece(features[start : start + _PIECE].astype(np.float64))
+            for start in range(0, len(features), _PIECE)
+        )
 
     @classmethod
     def of_pieces(cls, pieces: Iterable["Moments"]) -> "Moments":
         """Moments of all pieces together, whatever their sizes and order."""
         return reduce(cls.merged, pieces)
 
+    @classmethod
+    def _of_piece(cls, values: Array) -> "Moments":
+        mean = values.mean(0)
+        return cls(len(values), mean, _triangle(values - mean))
+
     def merged(self, other: "Moments") -> "Moments":
-        """Moments of both sets. Chan, Golub and LeVeque 1983, eq. 2.1."""
+        """Moments of both sets: Chan, Golub and LeVeque 1983, eq. 2.1, with factors as Demmel et al. 2012 join them."""
         count = self.count + other.count
         apart = other.mean - self.mean
-        scatter = self.scatter + other.scatter + np.outer(apart, apart) * (self.count * other.count / count)
-        return Moments(count, self.mean + apart * (other.count / count), scatter)
+        between = apart * np.sqrt(self.count * other.count / count)
+        factor = _triangle(np.vstack([self.factor, other.factor, between]))
+        return Moments(count, self.mean + apart * (other.count / count), factor)
 
-    @property
-    def covariance(self) -> Array:
-        """[D, D], over N - 1."""
-        return self.scatter / (self.count - 1)
+    def root(self, freedom: int = 1) -> Array:
+        """A factor of the covariance over N - `freedom`: C = A^T A."""
+        return self.factor / np.sqrt(self.count - freedom)
 
 
-def frechet_of(a: Moments, b: Moments) -> float:
-    """Frechet distance of two Gaussian fits, as `distances.frechet` has it of the samples themselves.
+def _triangle(rows: Array) -> Array:
+    return cast(Array, np.linalg.qr(rows, mode="r"))  # stubs take every mode for one with a Q
 
-    The trace of the root of C_a C_b is that of the root of C_a^(1/2) C_b C_a^(1/2), which is symmetric.
+
+def frechet_of(a: Moments, b: Moments, *, freedom: int = 1) -> float:
+    """Frechet distance of two Gaussian fits. Dowson and Landau 1982; Heusel et al. 2017 (1706.08500).
+
+    |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), covariances over N - `freedom`. The last trace is the nuclear
+    norm of A B^T for any factors A^T A = C_a, B^T B = C_b.
     """
-    values, vectors = np.linalg.eigh(a.covariance)
-    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    crossed = np.linalg.eigvalsh(root @ b.covariance @ root).clip(0)
+    root_a, root_b = a.root(freedom), b.root(freedom)
     shift = float(np.sum((a.mean - b.mean) ** 2))
-    traces = float(np.trace(a.covariance) + np.trace(b.covariance))
-    return max(0.0, shift + traces - 2 * float(np.sqrt(crossed).sum()))
+    traces = float(np.sum(root_a**2) + np.sum(root_b**2))
+    return max(0.0, shift + traces - 2 * float(np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()))

@@ -109,6 +109,7 @@ REASONS = {
     "min_text_video_match": "The caption does not fit.",
     "near_duplicate": "The same footage is kept from another file.",
     "semantic_duplicate": "A clip that looks alike is kept from another file.",
+    "licenses": "Its source has another license than those that the recipe asks for, or none that is known.",
     "need_caption": "It has no caption, and the recipe asks for one.",
     "no_decoder": "There is no decoder for its video stream.",
     "no_picture": "The file has no video stream.",

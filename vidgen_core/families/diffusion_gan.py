@@ -47,7 +47,7 @@ class Config(CriticConfig):
         step: What a step draws: "ddpm" from the posterior given the predicted data, with fresh noise; "ddim" none.
         distillation_weight: Weight of the teacher's squared distance.
         teacher_guidance: Scale of classifier-free guidance that the teacher speaks with; the student needs none then.
-        student_rate: Learning rate of the student over the run's; less keeps more of what it begins with.
+        student_rate: Learning rate of a student that has a teacher, over the run's: it need not go far.
         loss, r1, mismatch, critic_rate, critic_betas: See `CriticConfig`.
 
     """
@@ -61,7 +61,7 @@ class Config(CriticConfig):
     step: Literal["ddpm", "ddim"] = "ddpm"
     distillation_weight: float = Field(1.0, ge=0)
     teacher_guidance: float = Field(2.0, ge=1)
-    student_rate: float = Field(1.0, gt=0)
+    student_rate: float = Field(0.1, gt=0)
 
     @classmethod
     def tiny(cls) -> "Config":
@@ -109,11 +109,12 @@ class DiffusionGAN(Family):
     def players(self) -> Mapping[str, Player]:
         """The critic and the student."""
         critic = self.config.player(dict(self.critic.named_parameters()))
-        slower = {
-            name: replace(player, relative_rate=player.relative_rate * self.config.student_rate)
+        rate = 1.0 if self.teacher is None else self.config.student_rate
+        students = {
+            name: replace(player, relative_rate=player.relative_rate * rate)
             for name, player in self.student.players().items()
         }
-        return {"critic": critic, **slower}
+        return {"critic": critic, **students}
 
     def losses(self, batch: Batch, chance: Chance) -> Iterator[tuple[str, Tensor]]:
         """The critic's loss on one step a sample, then the student's."""

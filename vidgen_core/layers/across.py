@@ -65,8 +65,10 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
         with torch.no_grad():
             running_mean.lerp_(mean, rate)
             running_variance.lerp_(variance * count / max(1.0, count - 1), rate)
-        scale = (variance + self.eps).rsqrt() * self.weight
-        return (centered * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
+        normal = centered * (variance + self.eps).rsqrt().view(shape)
+        if self.affine:
+            normal = normal * self.weight.view(shape) + self.bias.view(shape)
+        return normal.to(x.dtype)
 
 
 class _Gather(torch.autograd.Function):

@@ -56,6 +56,6 @@ def product(layer: nn.Module, rows: float) -> Flops:
 
 
 def convolution(layer: nn.Module, places: float) -> Flops:
-    """A three-dimensional convolution that puts out so many places."""
-    assert isinstance(layer, nn.Conv3d)
+    """A convolution over space, or over time and space, that puts out so many places."""
+    assert isinstance(layer, nn.Conv2d | nn.Conv3d)
     return Flops(2.0 * places * layer.in_channels * layer.out_channels * math.prod(layer.kernel_size))

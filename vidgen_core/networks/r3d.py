@@ -40,9 +40,9 @@ class Config(Frozen):
     stem_stride: int = 2
     pooled: bool = True
 
-    def build(self) -> "R3D":
-        """The untrained network."""
-        return R3D(self)
+    def build(self, channels: int = 3) -> "R3D":
+        """The untrained network, for video of so many channels."""
+        return R3D(self, channels)
 
 
 class Block(nn.Module):
@@ -78,13 +78,13 @@ class Block(nn.Module):
 
 
 class R3D(nn.Module):
-    """Video [B, 3, T, H, W] to features [B, dim], averaged over space and time."""
+    """Video [B, C, T, H, W] to features [B, dim], averaged over space and time."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, video_channels: int) -> None:
         super().__init__()
         self.config = config
         time, space = config.stem
-        self.stem = _conv(3, config.widths[0], (time, space, space), config.stem_stride)
+        self.stem = _conv(video_channels, config.widths[0], (time, space, space), config.stem_stride)
         self.stem_norm = BatchNorm(config.widths[0])
         channels, made = config.widths[0], []
         stages = zip(config.widths, config.blocks, config.time_kernels, strict=True)
@@ -96,11 +96,11 @@ class R3D(nn.Module):
         self.blocks = nn.ModuleList(made)
         self.dim = channels
 
-    def forward(self, video: Float[Tensor, "batch 3 frames height width"]) -> Float[Tensor, "batch dim"]:
+    def forward(self, video: Float[Tensor, "batch channels frames height width"]) -> Float[Tensor, "batch dim"]:
         """Features."""
         return self.maps(video).mean((2, 3, 4))
 
-    def maps(self, video: Float[Tensor, "batch 3 frames height width"]) -> Tensor:
+    def maps(self, video: Float[Tensor, "batch channels frames height width"]) -> Tensor:
         """What is averaged: [B, dim, T, H', W'], as many frames as were given."""
         x = F.relu(self.stem_norm(self.stem(video)))
         if self.config.pooled:

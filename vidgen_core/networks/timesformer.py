@@ -3,11 +3,12 @@
 Divided attention, as the authors train it: patches attend along time, then within their frame; the class token takes
 part in space alone. Before training, attention along time adds nothing and times are not told apart.
 
-Small networks that learn from few samples start otherwise, which is ours: with tokens that say where and when they are
-in sines (`places`), and with attention that is not nearly an average over all tokens (`sharpness`).
+Small networks that learn from few samples differ, which is ours: convolutions read a frame before it is cut into
+patches (`stem`), and tokens say in sines where and when they are (`places`).
 """
 
 import math
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -17,7 +18,8 @@ from torch.nn import functional as F
 
 from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import Frozen
-from vidgen_core.layers.flops import Flops, product
+from vidgen_core.layers.across import BatchNorm
+from vidgen_core.layers.flops import Flops, convolution, product
 from vidgen_core.layers.zeroed import zeroed
 
 __all__ = ["Config", "TimeSformer"]
@@ -34,7 +36,9 @@ class Config(Frozen):
         dim, depth, heads: Of the transformer.
         drop_path: Share of samples for which the last block is left out in training; it grows along the depth.
         places: What positions and times are before training: "noise" and nothing, or "sines" of half the values' size.
-        sharpness: Factor of the first weights of queries and keys; logits of attention grow with its square.
+        stem: Widths of 3 x 3 convolutions before the patches, each of which halves height and width. Without any, a
+            patch is read by one linear layer, as in the paper; with them it is what is left of it after they have
+            been through the whole frame. Xiao et al. 2021 (arXiv:2106.14881).
 
     """
 
@@ -48,15 +52,23 @@ class Config(Frozen):
     heads: int = 12
     drop_path: float = 0.1
     places: Literal["noise", "sines"] = "noise"
-    sharpness: float = 1.0
+    stem: tuple[int, ...] = ()
 
     def build(self) -> "TimeSformer":
         """The untrained network.
 
         Raises:
-            VidgenError: The side is no multiple of the patch's.
+            VidgenError: The side is no multiple of the patch's, or the patch's not one of what the stem leaves.
 
         """
+        shrunk = 2 ** len(self.stem)
+        if self.patch_px % shrunk:
+            raise VidgenError(
+                f"A stem of {len(self.stem)} layers makes pixels of {shrunk} x {shrunk} px",
+                got=f"patches of {self.patch_px} px",
+                allowed=f"a multiple of {shrunk}",
+                move="Name fewer widths in stem, or larger patches",
+            )
         if self.side_px % self.patch_px:
             raise VidgenError(
                 "A frame cannot be cut into patches",
@@ -76,8 +88,6 @@ class Attention(nn.Module):
         self.heads = config.heads
         self.to_qkv = nn.Linear(dim, 3 * dim)
         self.to_out = nn.Linear(dim, dim)
-        with torch.no_grad():
-            self.to_qkv.weight[: 2 * dim] *= config.sharpness
 
     def forward(self, x: Float[Tensor, "rows tokens dim"]) -> Float[Tensor, "rows tokens dim"]:
         """Every token of a row attends to every token of it."""
@@ -158,7 +168,9 @@ class TimeSformer(nn.Module):
         super().__init__()
         self.config, self.dim = config, config.dim
         places = (config.side_px // config.patch_px) ** 2
-        self.embed = nn.Conv2d(3, config.dim, config.patch_px, config.patch_px)
+        left_px = config.patch_px // 2 ** len(config.stem)
+        self.stem = nn.Sequential(*(_halving(*pair) for pair in pairwise((3, *config.stem))))
+        self.embed = nn.Conv2d((3, *config.stem)[-1], config.dim, left_px, left_px)
         self.class_token = nn.Parameter(torch.zeros(1, 1, config.dim))
         self.positions = nn.Parameter(torch.randn(1, 1 + places, config.dim) * 0.02)
         self.times = None if config.attention == "space" else nn.Parameter(torch.zeros(1, config.frames, 1, config.dim))
@@ -175,7 +187,7 @@ class TimeSformer(nn.Module):
 
     def features(self, video: Float[Tensor, "batch 3 frames height width"]) -> Float[Tensor, "batch dim"]:
         """The class token after all blocks."""
-        frames = self.embed(video.transpose(1, 2).flatten(0, 1)).flatten(2).transpose(1, 2)
+        frames = self.embed(self.stem(video.transpose(1, 2).flatten(0, 1))).flatten(2).transpose(1, 2)
         patches = (frames + self.positions[:, 1:]).unflatten(0, (len(video), -1))
         if self.times is not None:
             patches = patches + self.times
@@ -200,12 +212,22 @@ class TimeSformer(nn.Module):
 
     def flops(self) -> Flops:
         """Of the logits of one clip."""
-        config, patch = self.config, self.config.patch_px
-        places = (config.side_px // patch) ** 2
-        # What the first layer reads is data.
-        embedding = Flops(ends=2.0 * config.frames * places * 3 * patch**2 * config.dim)
-        blocks = sum((block.flops(places) for block in self.blocks if isinstance(block, Block)), Flops())
-        return embedding + blocks + product(self.classify, 1)
+        config = self.config
+        places = (config.side_px // config.patch_px) ** 2
+        reading, side = [*self.stem.modules(), self.embed], config.side_px
+        convolutions = [layer for layer in reading if isinstance(layer, nn.Conv2d)]
+        total = product(self.classify, 1)
+        for place, layer in enumerate(convolutions):
+            side //= layer.stride[0]
+            cost = convolution(layer, config.frames * side**2)
+            # What the first layer reads is data.
+            total += cost if place else cost.on_data
+        return sum((block.flops(places) for block in self.blocks if isinstance(block, Block)), total)
+
+
+def _halving(channels: int, width: int) -> nn.Sequential:
+    """One layer of the stem."""
+    return nn.Sequential(nn.Conv2d(channels, width, 3, 2, padding=1, bias=False), BatchNorm(width), nn.ReLU())
 
 
 def _sines(places: int, dim: int) -> Float[Tensor, "places dim"]:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from vidgen_core.registry.tracking import client
 __all__ = ["open_video_encoder", "promote_if_better"]
 
 _MEASURED = "vidgen.measured"
+
+# Figures of an encoder by name, on the candidate's clips.
+Measure = Callable[[VideoEncoder], Mapping[str, float]]
 
 
 def open_video_encoder(named: str | Path, *, uri: str = "", cache_dir: Path | None = None) -> VideoEncoder:
@@ -41,10 +45,13 @@ def open_video_encoder(named: str | Path, *, uri: str = "", cache_dir: Path | No
     return open_encoder_folder(folder)
 
 
-def promote_if_better(uri: str, version: Version, figure: str, value: float, *, data: str, who: str) -> str:
+def promote_if_better(  # noqa: PLR0913 - what, by which figure, and how the champion gets the same
+    uri: str, version: Version, figure: str, value: float, *, data: str, who: str, cache_dir: Path, measure: Measure
+) -> str:
     """Make a version the champion unless the champion has a better figure; returns the alias that it got.
 
-    Figures compare on the same data alone: a champion that was measured on other clips is replaced.
+    Figures compare on the same data alone: a champion that was measured on other clips is measured again on these, and
+    replaced only where that cannot be done.
 
     Args:
         uri: The registry.
@@ -53,15 +60,22 @@ def promote_if_better(uri: str, version: Version, figure: str, value: float, *, 
         value: What it came to.
         data: Digest of the clips.
         who: The account that asks.
+        cache_dir: Where versions are kept once they are fetched.
+        measure: Measures an encoder as the candidate was measured.
 
     """
+
+    def again(named: str) -> Mapping[str, float]:
+        return measure(open_video_encoder(named, uri=uri, cache_dir=cache_dir))
+
     store, own = client(uri), {"figure": figure, "value": value, "data": data}
     store.set_model_version_tag(version.name, str(version.version), _MEASURED, json.dumps(own))
     while True:
         state = settle(store, version.name)
         if version.version == state.champion:
             return CHAMPION
-        promoted, why = _compared(store, version.name, state.rival, own)
+        rival = None if state.rival is None else models.version_of(uri, f"{version.name}/{state.rival}")
+        promoted, why = _compared(own, rival, again)
         entry = Entry(
             action="promote" if promoted else "refuse", to=version.version, seen=state.champion, who=who,
             time=time.time(), reasons=(why,), evidence={"model": version.model, "data": data},
@@ -70,12 +84,22 @@ def promote_if_better(uri: str, version: Version, figure: str, value: float, *, 
             return CHAMPION if promoted else CHALLENGER
 
 
-def _compared(store: Any, name: str, champion: int | None, own: dict[str, Any]) -> tuple[bool, str]:
+def _compared(
+    own: dict[str, Any], champion: Version | None, again: Callable[[str], Mapping[str, float]]
+) -> tuple[bool, str]:
     """Whether it is better, and the sentence about it."""
-    told = f"Its {own['figure']} is {own['value']:.3f}"
+    figure, told = own["figure"], f"Its {own['figure']} is {own['value']:.3f}"
     if champion is None:
         return True, f"{told}, and there is no champion yet."
-    theirs = json.loads(store.get_model_version(name, str(champion)).tags.get(_MEASURED, "{}"))
-    if (theirs.get("data"), theirs.get("figure")) != (own["data"], own["figure"]):
-        return True, f"{told}, and the champion was measured on other clips."
-    return own["value"] >= theirs["value"], f"{told}, the champion's {theirs['value']:.3f}."
+    kept, how = json.loads(champion.tags.get(_MEASURED, "{}")), ""
+    if (kept.get("data"), kept.get("figure")) == (own["data"], figure):
+        theirs = kept["value"]
+    else:
+        try:
+            figures = again(f"{champion.name}/{champion.version}")
+        except VidgenError as mistake:
+            return True, f"{told}, and the champion cannot be measured on the same clips: {mistake}"
+        if figure not in figures:
+            return True, f"{told}, and the champion has none on the same clips."
+        theirs, how = figures[figure], ", measured again on the same clips, of which it may have learned from some"
+    return own["value"] >= theirs, f"{told}, the champion's {theirs:.3f}{how}."

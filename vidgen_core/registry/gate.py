@@ -1,11 +1,13 @@
 """The gate: may this candidate take the champion's place? Reasons in sentences, in both cases."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from vidgen_core.evaluation.evaluate import Evaluation
 from vidgen_core.evaluation.measurements import Measurement, compared
 from vidgen_core.frozen import Frozen
+from vidgen_core.licenses import fits
 from vidgen_core.registry.settings import GateSettings
 
 __all__ = ["Decision", "Evidence", "Rival", "decide", "incomparable"]
@@ -42,6 +44,7 @@ class Evidence(Frozen):
         proof: The proof that its training resumes: what was found, in a sentence, and whether it passed; None where
             nobody asked for one.
         taken_down: Sources that it learned from and that were taken down since.
+        licenses: License -> clips of its data release that have it, when the gate decided; None where nobody counted.
         drawn: Why no video can be drawn from the registry's bytes, "" where one could, None where nobody tried.
         rival: The champion of that time; None where there was none.
 
@@ -52,6 +55,7 @@ class Evidence(Frozen):
     run: str = ""
     proof: tuple[str, bool] | None = None
     taken_down: tuple[str, ...] = ()
+    licenses: dict[str, int] | None = None
     drawn: str | None = None
     rival: Rival | None = None
 
@@ -115,11 +119,30 @@ def _of_the_data(candidate: Evidence) -> list[str]:
             f"It learned from {len(candidate.taken_down)} sources that were taken down ({shown}), and 0 are wanted: "
             f"train it again."
         )
+    against += _of_licenses(candidate)
     if candidate.drawn:
         against.append(f"No video can be drawn from the registry's bytes: {candidate.drawn}")
     if candidate.proof is not None and not candidate.proof[1]:
         against.append(f"Its training does not resume: {candidate.proof[0]}")
     return against
+
+
+def _of_licenses(candidate: Evidence) -> list[str]:
+    wanted = candidate.settings.licenses
+    if not wanted:
+        return []
+    asked = " or ".join(wanted)
+    if candidate.licenses is None:
+        return [f"Which licenses the clips of its data release have was not counted, and {asked} is wanted."]
+    others = {name: count for name, count in candidate.licenses.items() if not fits(name, wanted)}
+    if not others:
+        return []
+    told = ", ".join(f"{name}: {count}" for name, count in others.items())
+    return [
+        f"Its data release has {sum(others.values())} of {sum(candidate.licenses.values())} clips of other or unknown "
+        f"license ({told}), and {asked} is wanted: state licenses beside the videos, prepare and release again, or "
+        f"train without these clips, with data.select.licenses={json.dumps(wanted)}."
+    ]
 
 
 def _absolute(evaluation: Evaluation, settings: GateSettings) -> list[str]:

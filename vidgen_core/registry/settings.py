@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vidgen_core.frozen import Frozen
+from vidgen_core.licenses import check_wanted
 
 __all__ = ["GateSettings"]
 
@@ -20,6 +21,8 @@ class GateSettings(Frozen):
         min_samples: Least number of videos on each side of a distance that is compared.
         min_nearest_ratio: Least nearest-training-clip ratio, where it was measured: how far made clips are from the
             closest clip learned from, over the same for held-out clips. Far below 1 the model repeats what it saw.
+        licenses: Names or patterns, such as CC-BY-*, of which the license of every clip of its data release must be
+            one; an unknown license is none. Empty asks for nothing.
         required: What must have been measured at all. What is not asked for here passes where it is missing, and the
             journal says that it was.
 
@@ -32,7 +35,13 @@ class GateSettings(Frozen):
     worst_ratio: float = 1.25
     min_samples: int = Field(default=8, ge=2)
     min_nearest_ratio: float = Field(default=0.0, ge=0)
+    licenses: tuple[str, ...] = Field((), exclude_if=lambda licenses: not licenses)
     required: tuple[Literal["distances", "nearest_ratio", "resume_proof", "truth"], ...] = ()
+
+    @field_validator("licenses")
+    @classmethod
+    def _are_licenses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return check_wanted(value)
 
     @property
     def wanted(self) -> dict[str, float]:

@@ -52,11 +52,18 @@ def test_the_order_of_clips_does_not_matter(how):
     assert torch.allclose(clipbert.aggregated(logits, how), clipbert.aggregated(logits.flip(1), how), atol=1e-6)
 
 
-def test_averaged_frames_have_no_order_and_frames_kept_apart_have_one():
+def test_averaged_frames_have_no_order_unless_they_are_kept_apart_or_the_network_looks_along_time():
     text = WORDS.encode(["a red square moves left"] * 2)
-    assert torch.allclose(*(built(join="mean", test_clips=1, stride=8).match(one, text) for one in ends()), atol=1e-5)
-    apart = built(test_clips=1, stride=8)
-    assert not torch.allclose(*(apart.match(one, text) for one in ends()), atol=1e-5)
+    tiny = clipbert.Config.tiny().network
+    flat = tiny.model_copy(update={"stem": (1, 5), "time_kernels": (1, 1, 1)})
+
+    def matches(**changes):
+        encoder = built(frames=2, stride=8, test_clips=1, **changes)
+        return [encoder.match(one, text) for one in ends()]
+
+    assert torch.allclose(*matches(network=flat), atol=1e-5)
+    assert not torch.allclose(*matches(network=flat, join="tokens"), atol=1e-5)
+    assert not torch.allclose(*matches(network=tiny), atol=1e-5)
 
 
 def ends():
@@ -95,3 +102,20 @@ def test_wrong_captions_are_never_ones_that_may_be_right_and_mostly_those_that_r
     assert (_wrong(text, draws, 6.0)[0] == 2).float().mean() > 0.9
     alone = WORDS.encode(["a red square", "a red square"])
     assert _wrong(alone, torch.tensor([[0.0], [0.9]]), 6.0).tolist() == [[1], [0]]
+
+
+def test_a_score_begins_with_the_cosine_of_video_and_caption():
+    encoder, text = built(test_clips=1), WORDS.encode(["a red square moves left", "a blue circle"])
+    encoder.answer[2].weight.zero_()
+    encoder.answer[2].bias.zero_()
+    seen = encoder.seen_as(encoder._grid(video(), encoder._spread(video())).mean((1, 2)))
+    said = F.normalize(torch.where(text.mask[..., None], text.tokens, 0.0), dim=-1).sum(1)
+    expected = F.cosine_similarity(seen, encoder.told_as(said)) / 0.1
+    assert torch.allclose(encoder.match(video(), text), expected, atol=1e-5)
+
+
+def test_captions_that_may_both_be_right_are_not_told_apart():
+    encoder = built()
+    seen = encoder._grid(video(), encoder._spread(video()))
+    assert encoder._told_apart(seen, WORDS.encode(["a red square", "a small red square"])) == 0
+    assert encoder._told_apart(seen, WORDS.encode(["a red square", "a blue circle"])) > 0

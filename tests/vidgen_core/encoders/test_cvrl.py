@@ -62,3 +62,32 @@ def test_views_are_of_a_sample_and_its_place_in_the_stream_alone():
     batch = Batch(torch.rand(3, 3, 9, 32, 32) * 2 - 1, None, torch.tensor([5, 6, 7]))
     alone = Batch(batch.video[1:2], None, torch.tensor([6]))
     assert torch.allclose(encoder._seen(alone, Chance(0))[0], encoder._seen(batch, Chance(0))[0][1:2], atol=1e-5)
+
+
+def test_what_moves_and_what_is_still_lie_apart_and_make_the_video_together():
+    torch.manual_seed(0)
+    encoder, video = cvrl.Config.tiny().build(), torch.rand(2, 3, 4, 8, 8) * 2 - 1
+    moved, still = encoder._read(video).chunk(2, dim=1)
+    assert torch.allclose(moved + still, video, atol=1e-6)
+    assert torch.equal(still, still[:, :, :1].expand_as(still))
+    on_another_ground = encoder._read(video + torch.rand(2, 3, 1, 8, 8)).chunk(2, dim=1)[0]
+    assert torch.allclose(on_another_ground, moved, atol=1e-6)
+    without = encoder._read(video, torch.tensor([True, False]))
+    assert without[0, 3:].abs().max() == 0
+    assert torch.equal(without[1], encoder._read(video)[1])
+
+
+def test_the_papers_views_are_the_video_itself():
+    config = cvrl.Config.tiny().model_copy(update={"apart": False})
+    video = torch.rand(2, 3, 4, 8, 8) * 2 - 1
+    assert torch.allclose(config.build()._read(video), video, atol=1e-6)
+
+
+def test_standardized_features_have_mean_0_and_deviation_1_over_views():
+    torch.manual_seed(0)
+    encoder = cvrl.Config.tiny().build().train()
+    features = encoder._features(torch.randn(16, 6, 4, 32, 32))
+    assert torch.allclose(features.mean(0), torch.zeros(encoder.dim), atol=1e-5)
+    varied = features.std(0, unbiased=False) > 0.1
+    assert torch.allclose(features.std(0, unbiased=False)[varied], torch.ones(int(varied.sum())), atol=0.05)
+    assert varied.any()

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import linalg
 
+from vidgen_core.evaluation import moments
 from vidgen_core.evaluation.distances import frechet, mmd
 from vidgen_core.evaluation.inception import inception_score
 from vidgen_core.evaluation.moments import Moments, frechet_of
@@ -21,22 +22,31 @@ def normal(count, dim=6, shift=0.0, scale=1.0, seed=0):
     return rng(seed).normal(shift, scale, size=(count, dim))
 
 
-def test_moments_of_pieces_are_those_of_the_whole():
+def test_moments_of_pieces_are_those_of_the_whole(monkeypatch):
     features = normal(101) @ normal(6, seed=1)
     cuts = [features[:1], features[1:40], features[40:43], features[43:]]
     whole = Moments.of(features)
-    for pieces in (cuts, cuts[::-1]):
+    monkeypatch.setattr(moments, "_PIECE", 17)
+    for pieces in (cuts, cuts[::-1], [features]):
         merged = Moments.of_pieces(map(Moments.of, pieces))
         assert merged.count == 101
         assert np.allclose(merged.mean, whole.mean, atol=1e-12)
-        assert np.allclose(merged.scatter, whole.scatter, atol=1e-9)
-    assert np.allclose(whole.covariance, np.cov(features.T))
+        assert np.allclose(merged.factor.T @ merged.factor, whole.factor.T @ whole.factor, atol=1e-9)
+    assert np.allclose(whole.root().T @ whole.root(), np.cov(features.T))
 
 
-def test_frechet_of_moments_is_that_of_samples_and_of_other_roots():
+@pytest.mark.parametrize("count", [4, 80])
+def test_frechet_of_workers_pieces_is_that_of_the_whole_where_covariances_are_singular_too(count):
+    a, b = normal(count, 24), normal(count + 1, 24, shift=0.4, seed=2)
+    workers = [Moments.of_pieces([Moments.of(some[::2]), Moments.of(some[1::2])]) for some in (a, b)]
+    for freedom in (0, 1):
+        assert frechet_of(*workers, freedom=freedom) == pytest.approx(frechet(a, b, freedom=freedom), rel=1e-9)
+    assert frechet_of(workers[0], Moments.of(a)) == pytest.approx(0, abs=1e-9)
+
+
+def test_frechet_is_that_of_other_roots():
     a, b = normal(80) @ normal(6, seed=1), normal(90, shift=0.4, scale=1.7, seed=2)
-    ours = frechet_of(Moments.of(a), Moments.of(b))
-    assert ours == pytest.approx(frechet(a, b), rel=1e-8)
+    ours = frechet(a, b)
     covariances = np.cov(a.T), np.cov(b.T)
     shift = np.sum((a.mean(0) - b.mean(0)) ** 2)
     by_scipy = linalg.sqrtm(covariances[0] @ covariances[1]).real

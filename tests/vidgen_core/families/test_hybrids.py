@@ -268,6 +268,16 @@ def test_work_counts_the_teachers_passes_and_its_weights_stay():
     assert 4 * family.work(SPACE.shape, WORDS.tokens.shape[1]).flops == pytest.approx(total, rel=0.02)
 
 
+def test_a_student_with_a_teacher_goes_slower_and_all_critics_have_moments_of_their_own():
+    taught = built(student(teacher_weights="somewhere", student_rate=0.25, critic_rate=0.5, critic_betas=(0.1, 0.9)))
+    alone = built(student(student_rate=0.25))
+    rates = [family.players()["generator"].relative_rate for family in (taught, alone)]
+    assert rates == [0.25, 1.0]
+    critic = taught.players()["critic"]
+    assert (critic.relative_rate, critic.betas) == (0.5, (0.1, 0.9))
+    assert taught.players()["generator"].betas is None
+
+
 def test_the_teacher_draws_the_student_to_what_it_says():
     family = built(student(teacher_weights="somewhere", distillation_weight=5.0, teacher_guidance=1.0))
     data = batch().video.requires_grad_()

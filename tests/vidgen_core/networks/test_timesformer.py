@@ -77,13 +77,22 @@ def test_places_in_sines_tell_the_order_of_frames_from_the_start_and_near_places
     assert (apart[1:4].diff() > 0).all()
 
 
-def test_sharpness_is_squared_in_the_logits_of_attention():
+def test_a_stem_reads_a_frame_before_it_is_cut_and_keeps_the_places():
     torch.manual_seed(0)
-    plain = Config(**SMALL).build().blocks[0].attention.to_qkv.weight.chunk(3)
-    torch.manual_seed(0)
-    sharp = Config(sharpness=2.0, **SMALL).build().blocks[0].attention.to_qkv.weight.chunk(3)
-    torch.testing.assert_close(sharp[0] @ sharp[1].T, 4 * plain[0] @ plain[1].T)
-    assert torch.equal(sharp[2], plain[2])
+    network = Config(stem=(4, 8), **SMALL).build().eval()
+    clip = video().requires_grad_()
+    tokens = network.embed(network.stem(clip[:, :, 0]))
+    assert tokens.shape[-2:] == (2, 2)
+    tokens[:, :, 0, 0].sum().backward()
+    seen = clip.grad[:, :, 0].abs().amax((0, 1))
+    assert seen[8:, :].sum() == 0 == seen[:, 8:].sum(), "a patch sees what is before it, not what comes after"
+    assert (seen[:8, :8] > 0).any(1).all()
+    assert not [*Config(**SMALL).build().stem.parameters()]
+
+
+def test_a_stem_that_shrinks_more_than_a_patch_is_refused():
+    with pytest.raises(VidgenError, match="stem of 4 layers"):
+        Config(**{**SMALL, "stem": (4, 4, 4, 4)}).build()
 
 
 def test_blocks_are_left_out_in_training_alone():

@@ -5,7 +5,7 @@ import pytest
 from tests.vidgen_core.registry.small import evaluation, evidence
 from vidgen_core.evaluation.measurements import Measurement
 from vidgen_core.evaluation.truth import Score, Share
-from vidgen_core.registry.gate import decide
+from vidgen_core.registry.gate import Evidence, decide
 from vidgen_core.registry.settings import GateSettings
 
 
@@ -29,6 +29,7 @@ def truth(share):
     return Score(**dict.fromkeys(names, Share.of(round(share * 100), 100)), foreign=0)
 
 
+FREE = GateSettings(licenses=("CC0-1.0", "CC-BY-?.0"))
 ASKING = GateSettings(min_shape=0.8, min_nearest_ratio=0.5)
 REFUSED = {
     "a worse distance": (evidence(2.0), "2.000 (1.900 to 2.100) is worse than the champion's 1.000"),
@@ -52,6 +53,12 @@ REFUSED = {
     "no proof": (evidence(settings=GateSettings(required=("resume_proof",))), "vidgen train --prove-resume does it"),
     "a failed proof": (evidence(proof=("1 of 2 went on exactly.", False)), "Its training does not resume: 1 of 2"),
     "a takedown": (evidence(taken_down=("abc",)), "1 sources that were taken down (abc), and 0 are wanted"),
+    "other licenses": (
+        evidence(settings=FREE, licenses={"CC0-1.0": 9, "CC-BY-NC-4.0": 2, "unknown": 1}),
+        "has 3 of 12 clips of other or unknown license (CC-BY-NC-4.0: 2, unknown: 1), and CC-BY-?.0 or CC0-1.0 is "
+        "wanted: state licenses beside the videos",
+    ),
+    "no count of licenses": (evidence(settings=FREE), "was not counted, and CC-BY-?.0 or CC0-1.0 is wanted"),
     "a broken version": (evidence(drawn="Its values are not all finite."), "registry's bytes: Its values are not all"),
 }  # fmt: skip
 
@@ -75,6 +82,14 @@ def test_worse_is_told_by_which_way_better_lies_and_by_how_many_times(better, ch
     assert promoted(champion, champion)
     assert not promoted(worse, champion)
     assert promoted(worse, champion, ratio=5.0)
+
+
+def test_wanted_licenses_pass_and_a_gate_that_asks_for_none_is_the_gate_of_old():
+    some = {"CC0-1.0": 1, "CC-BY-4.0 OR LicenseRef-Own": 2}
+    assert decide(evidence(settings=FREE, licenses=some), ()).promoted
+    assert decide(evidence(licenses={"unknown": 3}), ()).promoted
+    assert "licenses" not in GateSettings().model_dump()
+    assert Evidence.model_validate_json(evidence(settings=FREE, licenses=some).model_dump_json()).licenses == some
 
 
 def test_all_reasons_are_told_at_once():

@@ -7,8 +7,9 @@ from vidgen_core import weights
 from vidgen_core.encoders import cvrl
 from vidgen_core.errors import VidgenError
 from vidgen_core.registry.encoders import open_video_encoder, promote_if_better
+from vidgen_core.registry.journal import read
 from vidgen_core.registry.models import ENCODER, register
-from vidgen_core.registry.tracking import Tracker
+from vidgen_core.registry.tracking import Tracker, client
 
 
 def saved(folder, seed):
@@ -19,6 +20,7 @@ def saved(folder, seed):
 
 
 def test_a_better_encoder_takes_the_alias_and_opens_by_it(tmp_path):
+    cache = tmp_path / "cache"
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     tracker = Tracker.open(uri, experiment="encoder-cvrl", run_key="one", artifacts=tmp_path / "artifacts")
     made = []
@@ -27,11 +29,24 @@ def test_a_better_encoder_takes_the_alias_and_opens_by_it(tmp_path):
         version = register(tracker, "encoder-cvrl", tmp_path / f"encoder-{seed}", model=digest, tags={}, kind=ENCODER)
         made.append((encoder, version))
 
-    def promoted(number, value, data="clips"):
-        return promote_if_better(uri, made[number][1], "probe", value, data=data, who="somebody")
+    def promoted(number, value, data="clips", champions=None):
+        """`champions` are the figures that the champion has on the same clips; None where it must not be asked."""
+
+        def measure(encoder):
+            assert encoder.digest == open_video_encoder("encoder-cvrl@champion", uri=uri, cache_dir=cache).digest
+            if isinstance(champions, VidgenError):
+                raise champions
+            return champions
+
+        return promote_if_better(
+            uri, made[number][1], "probe", value, data=data, who="somebody", cache_dir=cache, measure=measure
+        )
+
+    def reason():
+        return read(client(uri), "encoder-cvrl")[-1].reasons[0]
 
     def champion():
-        return open_video_encoder("encoder-cvrl@champion", uri=uri, cache_dir=tmp_path / "cache").digest
+        return open_video_encoder("encoder-cvrl@champion", uri=uri, cache_dir=cache).digest
 
     assert promoted(0, 0.8) == "champion"
     assert promoted(1, 0.7) == "challenger"
@@ -39,7 +54,14 @@ def test_a_better_encoder_takes_the_alias_and_opens_by_it(tmp_path):
     assert promoted(2, 0.9) == "champion"
     assert champion() == made[2][0].digest
     assert promoted(2, 0.9) == "champion"
-    assert promoted(1, 0.1, data="other clips") == "champion", "figures on other clips say nothing of each other"
+    # Figures on other clips say nothing of each other: the champion gets one on these.
+    assert promoted(1, 0.1, data="other clips", champions={"probe": 0.2}) == "challenger"
+    assert "the champion's 0.200, measured again on the same clips" in reason()
+    assert promoted(0, 0.95, data="more clips", champions={"probe": 0.92}) == "champion"
+    assert promoted(2, 0.1, data="third clips", champions={"copies": 0.9}) == "champion"
+    assert "the champion has none on the same clips" in reason()
+    assert promoted(1, 0.1, data="fourth clips", champions=VidgenError("Its labels are others")) == "champion"
+    assert "cannot be measured on the same clips: Its labels are others." in reason()
     assert open_video_encoder(tmp_path / "encoder-1").digest == made[1][0].digest == champion()
     with pytest.raises(VidgenError, match="no folder"):
         open_video_encoder("encoder-cvrl@champion")

@@ -1,4 +1,5 @@
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -142,6 +143,21 @@ def test_long_gradients_are_cut_to_the_limit(data, cases):
     norms = [step.turns[0].norm for step in run.steps(3)]
     assert all(norm > 1e-3 for norm in norms)
     assert taken == pytest.approx([1e-3] * 3, rel=1e-4)
+
+
+def test_a_player_that_asks_for_moments_of_its_own_has_them_and_no_other(data, cases):
+    run = Run(cases, data, name="duel", betas=(0.8, 0.9))
+    for name, forgets in (("critic", True), ("generator", False)):
+        ((optimizer, _),) = run.state.players[name]._optimizers
+        last = {}
+        optimizer.register_step_pre_hook(partial(note_gradients, last))
+        list(run.steps(3))
+        # Without a first moment nothing is left of earlier gradients.
+        assert all(torch.equal(optimizer.state[v]["exp_avg"], gradient) for v, gradient in last.items()) is forgets
+
+
+def note_gradients(last, optimizer, *_):
+    last.update({value: value.grad.clone() for group in optimizer.param_groups for value in group["params"]})
 
 
 def test_half_precision_is_of_the_passes_and_never_of_what_is_kept(data, cases):

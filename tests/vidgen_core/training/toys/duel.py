@@ -35,7 +35,7 @@ class Duel(Learner):
 
     def players(self) -> Mapping[str, Player]:
         return {
-            "critic": Player(dict(self.critic.named_parameters()), relative_rate=2.0),
+            "critic": Player(dict(self.critic.named_parameters()), relative_rate=2.0, betas=(0.0, 0.9)),
             "generator": Player(dict(self.generator.named_parameters())),
         }
 
