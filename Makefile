@@ -35,7 +35,7 @@ test-slow: setup
 	$(BIN)/python -m pytest -m "slow"
 
 # PostgreSQL, Prefect with a worker, MLflow, an S3 server and a Ray cluster of three nodes: started, worked on, killed one by
-# one, and stopped. Needs PostgreSQL's programs (apt-get install postgresql); without them these tests are skipped. ONLY chooses
+# one, and stopped. PostgreSQL's programs are the distribution's, or else those of a wheel that `make setup` brings. ONLY chooses
 # tests by their names.
 test-services: setup
 	$(BIN)/python -m pytest -m "services" $(if $(ONLY),-k "$(ONLY)")

@@ -6,6 +6,7 @@ PREFECT_API_URL, that one is used.
 """
 
 import os
+import secrets
 import socket
 import sys
 import time
@@ -13,13 +14,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from flows.failures import StageCrashedError, disk_full, is_disk_full
 from flows.home import Home
 from flows.launch.local import Guarded
 
-__all__ = ["prefect_server", "quiet_environment"]
+__all__ = ["password_file", "prefect_server", "quiet_environment"]
 
+AUTH = "PREFECT_API_AUTH_STRING"
 START_TIMEOUT_S = 180.0
 HAND_OVER_S = 5.0
 
@@ -41,9 +44,17 @@ def quiet_environment(home: Home) -> dict[str, str]:
     }
 
 
+def password_file(home: Home) -> Path:
+    """Where the name and password of a server that stays are, for its page and for commands elsewhere."""
+    return home.prefect_dir / "auth"
+
+
 @contextmanager
 def prefect_server(home: Home, *, port: int | None = None) -> Iterator[None]:
     """Give Prefect a server while the block runs; importing Prefect overlaps with the server's start.
+
+    Who may use its API may run deployments and so code, and that is any program and any web page on this machine: so it
+    asks for a password, which a server that does not stay tells our processes alone.
 
     Args:
         home: Has its database.
@@ -58,17 +69,22 @@ def prefect_server(home: Home, *, port: int | None = None) -> Iterator[None]:
     stays = port is not None
     port = _free_port() if port is None else port
     api = f"http://127.0.0.1:{port}/api"
+    word = _password(password_file(home)) if stays else _new_password()
     os.environ |= quiet_environment(home) | {"PREFECT_UI_ENABLED": str(stays).lower()}
     factory = "prefect.server.api.server:create_app"
     command = [sys.executable, "-m", "uvicorn", "--factory", factory, "--host", "127.0.0.1", "--port", str(port)]
     server = Guarded(
         [*command, "--log-level", "error", "--lifespan", "on"],
         log_file=home.prefect_dir / "server.log",
-        environment={"PREFECT__SERVER_FINAL": "1", **({} if stays else {"PREFECT__SERVER_EPHEMERAL": "1"})},
+        environment={
+            "PREFECT__SERVER_FINAL": "1",
+            "PREFECT_SERVER_API_AUTH_STRING": word,
+            **({} if stays else {"PREFECT__SERVER_EPHEMERAL": "1"}),
+        },
     )
     try:
         # Prefect reads its settings when it is imported, and would start a second server if it found no address.
-        os.environ["PREFECT_API_URL"] = api
+        os.environ |= {"PREFECT_API_URL": api, AUTH: word}
         import prefect  # noqa: F401  - one second of work while the server starts
 
         _wait_until_healthy(server, api, home)
@@ -76,6 +92,7 @@ def prefect_server(home: Home, *, port: int | None = None) -> Iterator[None]:
         _hand_over_events()
     finally:
         os.environ.pop("PREFECT_API_URL", None)
+        os.environ.pop(AUTH, None)
         server.stop()
 
 
@@ -84,6 +101,21 @@ def _hand_over_events() -> None:
     from prefect.events.worker import EventsWorker
 
     EventsWorker.drain_all(timeout=HAND_OVER_S)
+
+
+def _new_password() -> str:
+    return f"vidgen:{secrets.token_hex(16)}"
+
+
+def _password(file: Path) -> str:
+    """The one of this home, made when it is first asked for; nobody else may read it."""
+    if not file.exists():
+        fresh = file.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write(_new_password())
+        fresh.replace(file)
+    return file.read_text()
 
 
 def _free_port() -> int:

@@ -10,6 +10,7 @@ from prefect import flow, get_run_logger
 from prefect.events import emit_event
 
 from data_prep.losses import EMPTY_EXIT
+from flows import traces
 from flows.commands.launch import spec_of
 from flows.pipeline import STAGE_FLOWS
 from flows.spec import Spec, StageResult
@@ -46,7 +47,7 @@ def nightly(
 
     """
     spec = spec_of("", recipe, videos, Path(home), changes or [], ray=ray, jobs=jobs)
-    with spec.home.lock():
+    with spec.home.lock(), traces.of_run(spec):
         said = _line(spec)
     get_run_logger().info(said)
     return said

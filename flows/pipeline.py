@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows import traces
 from flows.evaluate import evaluate
 from flows.latents import latents
 from flows.prepare import prepare
@@ -17,4 +18,5 @@ STAGE_FLOWS = {"prepare": prepare, "latents": latents, "train": train, "evaluate
 @flow(name="pipeline", validate_parameters=False)
 def pipeline(spec: Spec) -> list[StageResult]:
     """From videos to a promoted version; each stage does only what is not done yet."""
-    return [stage_flow(spec.model_copy(update={"stage": stage})) for stage, stage_flow in STAGE_FLOWS.items()]
+    with traces.of_run(spec):
+        return [stage_flow(spec.model_copy(update={"stage": stage})) for stage, stage_flow in STAGE_FLOWS.items()]

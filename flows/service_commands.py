@@ -94,7 +94,9 @@ def serve(  # noqa: PLR0913 - the options of a command
     spec = spec_of("", recipe, videos, home, changes or [], ray=ray, jobs=jobs)
     schedule = spec.recipe.schedule
     if "PREFECT_API_URL" not in os.environ:
-        say(f"Prefect's page: http://127.0.0.1:{port}")
+        from flows.embedded import password_file
+
+        say(f"Prefect's page: http://127.0.0.1:{port}, which asks for what is in {password_file(spec.home)}")
     say(f"{spec.recipe.name} at '{schedule.cron}' by the clock of {schedule.timezone}; stop with Ctrl-C")
     parameters = {"recipe": recipe, "videos": spec.videos, "home": str(spec.home_dir), "changes": changes or []}
     parameters |= {"ray": ray, "jobs": jobs}

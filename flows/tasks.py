@@ -8,6 +8,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from rich.console import Console
 
+from flows import traces
 from flows.failures import StageCrashedError
 from flows.launch import kuberay, local, ray_jobs
 from flows.show import Show
@@ -37,13 +38,17 @@ def _is_worth_another_try(_task: Any, _run: Any, state: State[Any]) -> bool:
 )
 def run_stage(spec: Spec) -> StageResult:
     """Run a stage in a child process, as a job of a Ray cluster, or as a RayJob of Kubernetes, to its end."""
-    with Show.stage(spec.stage) as show:
+    with traces.of_stage(spec) as span, Show.stage(spec.stage) as show:
         result = _launcher(spec)(spec, show)
+        traces.tell(span, result)
         show.done(result)
     key = f"{spec.recipe.model.lower().replace('_', '-').replace('.', '-')}-{spec.stage}"
     create_table_artifact([row.model_dump() for row in result.rows], key=key, description=f"Rows of {spec.stage}")
     if "page" in result.facts:
-        create_markdown_artifact(f"The sample page: `{result.facts['page']}`", key=f"{key}-page")
+        links = "".join(
+            f"\n\n[{what} in MLflow]({address})" for what, address in result.facts.get("mlflow", {}).items()
+        )
+        create_markdown_artifact(f"The sample page: `{result.facts['page']}`{links}", key=f"{key}-page")
     return result
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.keeper import kept
+
 
 def pytest_xdist_make_scheduler(config, log):
     """With -n: a file's tests run in one process, where they share what they made, and all files of Ray in one."""
@@ -20,6 +22,12 @@ def pytest_xdist_make_scheduler(config, log):
         if "pytest.mark.ray" in file.read_text()
     }
     return OneRay(config, log)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_outlives_the_tests():
+    with kept():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

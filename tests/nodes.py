@@ -22,12 +22,13 @@ class Nodes:
     Args:
         folder: Takes the token and the log.
         cpus: Cores of each node there is at the start.
+        dashboard: Whether the head has a dashboard, and with it the job server.
         variables: Of the nodes' environment, on top of ours.
 
     """
 
-    def __init__(self, folder, cpus=(1, 1, 1), **variables):
-        self.folder, self.cpus = folder, cpus
+    def __init__(self, folder, cpus=(1, 1, 1), *, dashboard=False, **variables):
+        self.folder, self.cpus, self.dashboard = folder, cpus, dashboard
         self.temporary = tempfile.mkdtemp(prefix="vg", dir="/tmp")
         token = folder / "token"
         token.write_text(secrets.token_hex(32))
@@ -46,10 +47,11 @@ class Nodes:
         }
 
     def __enter__(self):
+        command = [sys.executable, __file__, self.temporary, *(["dashboard"] if self.dashboard else [])]
         with (self.folder / "nodes.log").open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, __file__, self.temporary], env=self.environment, stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.folder,
+                command, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                cwd=self.folder,
             )  # fmt: skip
         self.address = self._answer()
         self.names = [self.add(cpus) for cpus in self.cpus]
@@ -91,7 +93,7 @@ class Nodes:
         raise AssertionError((self.folder / "nodes.log").read_text()[-3000:])
 
 
-def main(temporary):
+def main(temporary, *with_):
     from ray.cluster_utils import Cluster
 
     def say(what):
@@ -99,7 +101,8 @@ def main(temporary):
         sys.stdout.flush()
 
     (Path(temporary) / "ray").mkdir()
-    head = {"num_cpus": 0, "temp_dir": temporary, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    head = {"num_cpus": 0, "temp_dir": temporary, "object_store_memory": STORE_BYTES}
+    head["include_dashboard"] = "dashboard" in with_
     cluster = Cluster(initialize_head=True, head_node_args=head)
     nodes = {}
     say(cluster.address)

@@ -9,20 +9,32 @@ def named(*words: str) -> list[int]:
     return [pid for pid in _all() if all(word.encode() in _read(pid, "cmdline") for word in words)]
 
 
+def marked(name: str, value: str) -> list[int]:
+    """Processes that were started with this variable in their environment, as far as we may see that."""
+    word = f"{name}={value}".encode()
+    return [pid for pid in _all() if word in _read(pid, "environ").split(b"\0")]
+
+
 def launchers(home: object) -> list[int]:
     """Processes of flow runs that have started a stage of this home: the parents of their guards."""
     guards = named("guard.py", "flows.stage", str(home))
     return sorted({_parent(pid) for pid in guards} - {0})
 
 
-def below(pid: int) -> set[int]:
-    """A process and all that it has started, and they."""
+def below(*pids: int) -> set[int]:
+    """Processes and all that they have started, and these."""
     parents = {child: _parent(child) for child in _all()}
-    found, fresh = {pid}, {pid}
+    found, fresh = set(pids), set(pids)
     while fresh:
         fresh = {child for child, parent in parents.items() if parent in fresh} - found
         found |= fresh
     return found
+
+
+def since(pid: int) -> str:
+    """When it was started, as its number may be another's later; "" if it has ended."""
+    told = _read(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
+    return told[19] if told and told[0] != "Z" else ""
 
 
 def listening(pid: int) -> set[tuple[str, int]]:

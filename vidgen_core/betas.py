@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["cosine", "linear", "scaled_linear", "zero_terminal"]
+__all__ = ["cosine", "linear", "scaled_linear", "shifted", "zero_terminal"]
 
 
 def linear(levels: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
@@ -23,6 +23,16 @@ def cosine(levels: int = 1000, offset: float = 0.008, largest: float = 0.999) ->
     places = (torch.arange(levels + 1, dtype=torch.float64) / levels + offset) / (1 + offset)
     kept = torch.cos(places * math.pi / 2) ** 2
     return (1 - kept[1:] / kept[:-1]).clamp_max(largest)
+
+
+def shifted(betas: Tensor, by: float) -> Tensor:
+    """With a signal-to-noise ratio that is smaller by this factor at each level.
+
+    Hoogeboom et al. 2023, "simple diffusion" (arXiv:2301.11093), section 2.1; Yang et al. 2024, "CogVideoX"
+    (arXiv:2408.06072). What a large picture or a clip shows outlives more noise than the pixels do.
+    """
+    kept = torch.cumprod(1 - betas, 0)
+    return _of_kept(kept / (by + (1 - by) * kept))
 
 
 def zero_terminal(betas: Tensor) -> Tensor:

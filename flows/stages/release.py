@@ -51,6 +51,7 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     facts = {
         "version": version.version, "promoted": decision.promoted, "page": str(page), "reasons": decision.reasons,
         "data": spec.result("prepare").facts["data"],
+        "mlflow": tracker.pages(recipe.model, version.version, f"report/{page.name}"),
     }  # fmt: skip
     return StageResult(stage="release", rows=rows, facts=facts)
 

@@ -8,6 +8,7 @@ faults is written into docs/operations.md.
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -21,12 +22,12 @@ from data_prep.samples import make
 from flows.home import Home
 from tests.nodes import Nodes
 from tests.processes import launchers, named
-from tests.services import ROOT, Services, answers, postgres_folder, wait
+from tests.services import NO_POSTGRES, ROOT, Services, answers, postgres_folder, wait
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.services,
-    pytest.mark.skipif(postgres_folder() is None, reason="PostgreSQL is not installed: apt-get install postgresql"),
+    pytest.mark.skipif(postgres_folder() is None, reason=NO_POSTGRES),
 ]
 DOCUMENT = ROOT / "docs" / "operations.md"
 BEGIN, END = "<!-- faults: written by tests/flows/test_services.py -->\n", "<!-- end of faults -->\n"
@@ -125,6 +126,14 @@ def test_a_run_on_the_services_makes_what_an_embedded_one_makes(world):
     assert world.services.postgres.tool("psql", "mlflow", "-tAc", question).stdout.split() == ["1"]
     stored = [path for method, path in world.services.s3.asked if method == "PUT" and path.startswith("/mlflow/")]
     assert any("generator" in path and path.endswith(".safetensors") for path in stored)
+    (left,) = world.services.ask("artifacts/filter", artifacts={"key": {"any_": ["shapes-release-page"]}})
+    links = dict(re.findall(r"\[(\w+) in MLflow\]\((.*?)\)", left["data"]))
+    assert links["version"] == f"{world.services.registry}/#/models/shapes/versions/1"
+    question = "select experiment_id || '/runs/' || run_uuid from runs"
+    (of_run,) = world.services.postgres.tool("psql", "mlflow", "-tAc", question).stdout.split()
+    assert links["run"] == f"{world.services.registry}/#/experiments/{of_run}"
+    assert links["page"] == f"{links['run']}/artifactPath/report/shapes-1.html"
+    assert any(f"{of_run.split('/')[-1]}/artifacts/report/shapes-1.html" in path for path in stored)
     sys.stdout.write(f"\na whole run of shapes.tiny on the services: {took_s:.0f} s\n")
     began = time.monotonic()
     run = world.complete(home)

@@ -76,6 +76,14 @@ def test_a_zero_terminal_schedule_leaves_nothing_and_keeps_the_first_level():
 
 
 @pytest.mark.parametrize("name", ["linear", "scaled_linear", "cosine"])
+def test_a_shifted_schedule_has_its_signal_to_noise_ratio_divided(name):
+    made = getattr(betas, name)()
+    ratios = [kept / (1 - kept) for kept in (torch.cumprod(1 - b, 0) for b in (made, betas.shifted(made, 9.0)))]
+    assert torch.allclose(ratios[0] / ratios[1], torch.full_like(ratios[0], 9.0), rtol=1e-6)
+    assert torch.allclose(betas.shifted(betas.shifted(made, 9.0), 1 / 9.0), made, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["linear", "scaled_linear", "cosine"])
 def test_schedules_and_their_rescaling_equal_those_of_diffusers(name):
     diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
     theirs_name = {"cosine": "squaredcos_cap_v2"}.get(name, name)

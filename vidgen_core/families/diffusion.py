@@ -40,6 +40,7 @@ class Config(DenoiserConfig):
     Args:
         network: Sizes of the network.
         schedule: Variances of a discrete process, or "edm".
+        snr_shift: What the signal-to-noise ratio of each level of a discrete schedule is divided by.
         zero_terminal: Whether a discrete schedule is rescaled so that nothing is left of the data at its last level.
         prediction: What the network of a discrete process puts out.
         min_snr: Bound gamma on the weight that the data's error has at little noise (Hang et al. 2023,
@@ -51,10 +52,20 @@ class Config(DenoiserConfig):
 
     network: NetworkConfig = unet3d.Config()
     schedule: Literal["linear", "scaled_linear", "cosine", "edm"] = "cosine"
+    snr_shift: float = Field(1.0, gt=0)
     zero_terminal: bool = False
     prediction: Literal["noise", "data", "v"] = "v"
     min_snr: float | None = Field(5.0, gt=0)
     data_std: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _shift_has_levels(self) -> "Config":
+        if self.snr_shift != 1 and self.schedule == "edm":
+            raise VidgenError(
+                "EDM has no levels that could be shifted", got=f"snr_shift={self.snr_shift:g}", allowed="1 with edm",
+                move="Take a discrete schedule, or leave snr_shift out",
+            )  # fmt: skip
+        return self
 
     @model_validator(mode="after")
     def _last_level_can_be_learned(self) -> "Config":
@@ -167,5 +178,5 @@ class Diffusion(Denoiser):
 
 
 def _discrete(config: Config) -> Path:
-    schedule: Tensor = _SCHEDULES[config.schedule]()
+    schedule: Tensor = betas.shifted(_SCHEDULES[config.schedule](), config.snr_shift)
     return VariancePreserving(betas.zero_terminal(schedule) if config.zero_terminal else schedule)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from vidgen_core.errors import VidgenError
 
@@ -94,6 +95,15 @@ class Tracker:
             raise VidgenError("There is no such file to log", got=str(file))
         log = self._client.log_artifacts if file.is_dir() else self._client.log_artifact
         log(self.run_id, str(file), folder)
+
+    def pages(self, model: str, version: int, report: str) -> dict[str, str]:
+        """Where MLflow shows this run, a version of a model, and a file of the run; nowhere without a server."""
+        if not self.uri.startswith(("http://", "https://")):
+            return {}
+        experiment = self._client.get_run(self.run_id).info.experiment_id
+        run = f"{self.uri}/#/experiments/{experiment}/runs/{self.run_id}"
+        of_version = f"{self.uri}/#/models/{quote(model)}/versions/{version}"
+        return {"run": run, "version": of_version, "page": f"{run}/artifactPath/{quote(report)}"}
 
     def checkpoints(self, model_id: str, rows: Iterable[Mapping[str, float]], data: tuple[str, str]) -> None:
         """Give a LoggedModel the figures of its checkpoints, once.

@@ -6,6 +6,7 @@ disk, it takes its place from the environment that torchrun sets; by itself it i
 
 import argparse
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -88,9 +89,13 @@ def fit_by_torchrun(job: Job, recorder: Recorder | None = None, *, restarts: int
         return fit(job, place=Place())  # which takes the result as it is, and needs no workers for that
     job_file = write_job(job)
     mistakes.forget(job)
+    # What torchrun keeps of its rendezvous is pickled. By default that is at a port on all interfaces, where whoever
+    # reaches it could have code run; a file has the permissions of the home.
+    meeting = job.work_dir / f"meeting-{secrets.token_hex(8)}"
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.settings.workers}",
-        f"--max-restarts={restarts}", "-m", _MODULE, "--job", str(job_file),
+        sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={job.settings.workers}",
+        "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", "--rdzv-conf=store_type=file", f"--rdzv-id={meeting.name}",
+        "--local-addr=127.0.0.1", f"--max-restarts={restarts}", "-m", _MODULE, "--job", str(job_file),
     ]  # fmt: skip
     log_file = job.work_dir / "failure.log"
     with log_file.open("wb") as log:
@@ -102,6 +107,7 @@ def fit_by_torchrun(job: Job, recorder: Recorder | None = None, *, restarts: int
         if workers.poll() is None:
             workers.terminate()
             workers.wait()
+        meeting.unlink(missing_ok=True)
     if (told := mistakes.told(job)) is not None:
         raise told
     fitted = finished(job)

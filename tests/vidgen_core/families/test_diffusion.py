@@ -84,6 +84,11 @@ def test_a_last_level_without_data_is_refused_where_it_cannot_be_learned(setting
         diffusion.Config(zero_terminal=True, **settings)
 
 
+def test_only_levels_can_be_shifted():
+    with pytest.raises(VidgenError, match="no levels"):
+        diffusion.Config(schedule="edm", snr_shift=2.0)
+
+
 FAMILIES = {
     "diffusion": lambda shown: diffusion.Config(network=NETWORK, shown_frames=shown),
     "edm": lambda shown: diffusion.Config(network=NETWORK, shown_frames=shown, schedule="edm"),

@@ -23,7 +23,7 @@ def mlflow_started(log_file, path, arguments, **environment):
     with log_file.open("w") as log:
         process = subprocess.Popen(command, env=everything, stdout=log, stderr=log, start_new_session=True)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while True:
             assert process.poll() is None, log_file.read_text()
             assert time.monotonic() < deadline, log_file.read_text()

@@ -2,10 +2,13 @@ import os
 import signal
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from torch.distributed import TCPStore
 
+from tests.processes import below, listening
 from vidgen_core.errors import VidgenError
 from vidgen_core.training.job import Job
 from vidgen_core.training.journal import History
@@ -116,3 +119,23 @@ def test_workers_that_are_asked_to_stop_save_the_same_step_and_go_on_bit_for_bit
     fitted = fit_as_asked(job)
     assert f"step {fitted.resumed_from} is saved" in str(raised.value)
     assert fitted.weights == expected.weights
+
+
+@pytest.mark.slow
+def test_no_port_of_torchrun_takes_what_it_would_unpickle(make):
+    job, held = make("together", launcher="torchrun", workers=2, steps=400, checkpoint_every=1000), {}
+
+    def look():
+        while len(History.read(job.work_dir / "history.jsonl")) < 5:
+            time.sleep(0.02)
+        # Ports of torchrun itself; its workers meet on loopback.
+        for host, port in {door for pid in below(os.getpid()) - set(workers_of(job)) for door in listening(pid)}:
+            store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=30))
+            held.update({key: store.get(key) for key in store.list_keys()})
+
+    looker = threading.Thread(target=look, daemon=True)
+    looker.start()
+    fit_as_asked(job)
+    looker.join()
+    assert held
+    assert not [key for key in held if "rendezvous" in key]
