@@ -20,7 +20,6 @@ from vidgen_core.encoders._views import blurred, cropped, recolored, resized, so
 from vidgen_core.interfaces import Batch, Frozen, Player, VideoEncoder, Work
 from vidgen_core.layers.across import BatchNorm
 from vidgen_core.layers.flops import Flops, product
-from vidgen_core.layers.whitening import Whitening
 from vidgen_core.networks.r3d import Config as Network
 from vidgen_core.objectives.contrastive import info_nce
 from vidgen_core.shapes import Index, Video
@@ -52,8 +51,6 @@ class Config(Frozen):
             not the averages of the last alone; ours. A corner of a shape is a maximum, and hardly seen in an average.
         phases: Features of a clip are averaged over so many readings of it, each a frame later than the one before: the
             paper's test averages over ten parts of a video.
-        shrinkage: Features are whitened by the views of training, their correlations drawn to none by this share; None
-            leaves them as they are, as the paper does. A cosine of these is mostly what all clips share.
         moving: Share of views that are without that mean, so that the ground alone does not tell samples apart.
 
     """
@@ -78,7 +75,6 @@ class Config(Frozen):
     apart: bool = False
     all_stages: bool = False
     phases: int = Field(1, gt=0)
-    shrinkage: float | None = Field(None, gt=0, le=1)
     moving: float = Field(0.0, ge=0, le=1)
 
     @classmethod
@@ -101,7 +97,7 @@ class Config(Frozen):
             ),
             side_px=32, frames=3, stride=3, head=(256,), dim=64, least_area=0.3, widest=1.33, flips=0.0, color=0.4,
             hue=0.1, gray=0.5, blurs=(0.0, 0.0), solarizes=0.0, noise=0.06, apart=True, moving=0.5, all_stages=True,
-            phases=3, shrinkage=0.01,
+            phases=3,
         )  # fmt: skip
 
     def build(self) -> "CVRL":
@@ -120,8 +116,6 @@ class CVRL(VideoEncoder):
         self.config: Config = config
         self.network = config.network.build(6 if config.apart else 3)
         self.dim = 2 * sum(self.network.stage_dims) if config.all_stages else self.network.dim
-        given = config.shrinkage
-        self.whitening = nn.Identity() if given is None else Whitening(self.dim, shrinkage=given)
         widths, layers = [self.dim, *config.head], []
         for before, after in zip(widths[:-1], widths[1:], strict=True):
             layers += [nn.Linear(before, after), BatchNorm(after), nn.ReLU()]
@@ -174,7 +168,7 @@ class CVRL(VideoEncoder):
         features = [maps.mean((2, 3, 4)) for maps in (stages if self.config.all_stages else stages[-1:])]
         if self.config.all_stages:
             features += [maps.amax((3, 4)).mean(2) for maps in stages]
-        return self.whitening(torch.cat(features, dim=1))
+        return torch.cat(features, dim=1)
 
     def _view(self, video: Video, draws: Tensor, number: int, noise: Tensor | None) -> Video:
         config = self.config
