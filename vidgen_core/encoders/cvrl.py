@@ -20,6 +20,7 @@ from vidgen_core.encoders._views import blurred, cropped, recolored, resized, so
 from vidgen_core.interfaces import Batch, Frozen, Player, VideoEncoder, Work
 from vidgen_core.layers.across import BatchNorm
 from vidgen_core.layers.flops import Flops, product
+from vidgen_core.layers.whitening import Whitening
 from vidgen_core.networks.r3d import Config as Network
 from vidgen_core.objectives.contrastive import info_nce
 from vidgen_core.shapes import Index, Video
@@ -47,8 +48,12 @@ class Config(Frozen):
             alike; ours.
         apart: Whether the network is given a clip's mean over time and what differs from it beside each other, six
             channels; ours, for a camera that stands still.
-        standardized: Whether features have mean 0 and deviation 1 over the views of training; ours. What most clips
-            share says nothing of copies, and a cosine of features as they are is mostly that.
+        all_stages: Whether features are of every stage, the averages and the maxima over space of what leaves it, and
+            not the averages of the last alone; ours. A corner of a shape is a maximum, and hardly seen in an average.
+        phases: Features of a clip are averaged over so many readings of it, each a frame later than the one before: the
+            paper's test averages over ten parts of a video.
+        shrinkage: Features are whitened by the views of training, their correlations drawn to none by this share; None
+            leaves them as they are, as the paper does. A cosine of these is mostly what all clips share.
         moving: Share of views that are without that mean, so that the ground alone does not tell samples apart.
 
     """
@@ -71,7 +76,9 @@ class Config(Frozen):
     solarizes: float = Field(0.2, ge=0, le=1)
     noise: float = Field(0.0, ge=0)
     apart: bool = False
-    standardized: bool = False
+    all_stages: bool = False
+    phases: int = Field(1, gt=0)
+    shrinkage: float | None = Field(None, gt=0, le=1)
     moving: float = Field(0.0, ge=0, le=1)
 
     @classmethod
@@ -81,7 +88,7 @@ class Config(Frozen):
 
     @classmethod
     def tiny(cls) -> "Config":
-        """The sample videos: views of 4 frames of 32 px, never mirrored, since left and right differ there.
+        """The sample videos: views of 3 frames of 32 px, never mirrored, since left and right differ there.
 
         Their camera stands still and every clip has a ground of its own, by which alone it could be told, as by its
         color: many views lack the one or the other, so that copies are known by both and motion is learned too. A blur
@@ -89,12 +96,12 @@ class Config(Frozen):
         """
         return cls(
             network=Network(
-                widths=(16, 32, 64, 128), blocks=(1, 1, 1, 1), time_kernels=(1, 3, 3, 3), expansion=1, stem=(5, 5),
+                widths=(16, 32, 64, 128), blocks=(1, 1, 1, 1), time_kernels=(1, 3, 3, 3), expansion=1, stem=(3, 5),
                 stem_stride=2, pooled=False,
             ),
-            side_px=32, frames=4, head=(256,), dim=64, least_area=0.5, widest=1.2, flips=0.0, color=0.4, hue=0.1,
-            gray=0.5, blurs=(0.0, 0.0), solarizes=0.0, noise=0.06, apart=True,
-            moving=0.4, standardized=True,
+            side_px=32, frames=3, stride=3, head=(256,), dim=64, least_area=0.3, widest=1.33, flips=0.0, color=0.4,
+            hue=0.1, gray=0.5, blurs=(0.0, 0.0), solarizes=0.0, noise=0.06, apart=True, moving=0.5, all_stages=True,
+            phases=3, shrinkage=0.01,
         )  # fmt: skip
 
     def build(self) -> "CVRL":
@@ -106,14 +113,15 @@ class CVRL(VideoEncoder):
     """Video to features [B, dim] before the head."""
 
     joins_samples = True
-    learns: ClassVar[Mapping[str, int | float]] = {"steps": 3000, "batch": 32}
+    learns: ClassVar[Mapping[str, int | float]] = {"steps": 1500, "batch": 64}
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config: Config = config
         self.network = config.network.build(6 if config.apart else 3)
-        self.dim = self.network.dim
-        self.standard = BatchNorm(self.dim, affine=False) if config.standardized else nn.Identity()
+        self.dim = 2 * sum(self.network.stage_dims) if config.all_stages else self.network.dim
+        given = config.shrinkage
+        self.whitening = nn.Identity() if given is None else Whitening(self.dim, shrinkage=given)
         widths, layers = [self.dim, *config.head], []
         for before, after in zip(widths[:-1], widths[1:], strict=True):
             layers += [nn.Linear(before, after), BatchNorm(after), nn.ReLU()]
@@ -121,7 +129,10 @@ class CVRL(VideoEncoder):
 
     def embed(self, video: Video) -> Tensor:
         """Features [B, dim] of the whole clip, its frames as far apart as those of a view."""
-        return self._features(self._read(resized(video[:, :, :: self.config.stride], self.config.side_px)))
+        video, stride = resized(video, self.config.side_px), self.config.stride
+        firsts = range(min(self.config.phases, video.shape[2]))
+        readings = [self._features(self._read(video[:, :, first::stride])) for first in firsts]
+        return torch.stack(readings).mean(0)
 
     def players(self) -> Mapping[str, Player]:
         """Network and head together."""
@@ -159,7 +170,11 @@ class CVRL(VideoEncoder):
         return first, second
 
     def _features(self, seen: Float[Tensor, "batch channels frames height width"]) -> Float[Tensor, "batch dim"]:
-        return self.standard(self.network(seen))
+        stages = self.network.stages(seen)
+        features = [maps.mean((2, 3, 4)) for maps in (stages if self.config.all_stages else stages[-1:])]
+        if self.config.all_stages:
+            features += [maps.amax((3, 4)).mean(2) for maps in stages]
+        return self.whitening(torch.cat(features, dim=1))
 
     def _view(self, video: Video, draws: Tensor, number: int, noise: Tensor | None) -> Video:
         config = self.config

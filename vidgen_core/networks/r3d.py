@@ -4,7 +4,9 @@
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -95,6 +97,7 @@ class R3D(nn.Module):
                 channels = width * config.expansion
         self.blocks = nn.ModuleList(made)
         self.dim = channels
+        self.stage_dims = tuple(width * config.expansion for width in config.widths)
 
     def forward(self, video: Float[Tensor, "batch channels frames height width"]) -> Float[Tensor, "batch dim"]:
         """Features."""
@@ -102,12 +105,20 @@ class R3D(nn.Module):
 
     def maps(self, video: Float[Tensor, "batch channels frames height width"]) -> Tensor:
         """What is averaged: [B, dim, T, H', W'], as many frames as were given."""
-        x = F.relu(self.stem_norm(self.stem(video)))
+        return self.stages(video)[-1]
+
+    def stages(self, video: Float[Tensor, "batch channels frames height width"]) -> list[Tensor]:
+        """What leaves each stage [B, C, T, H', W'], as many frames as were given."""
+        # Convolutions of few channels take a third less where a place's channels lie together.
+        x = F.relu(self.stem_norm(self.stem(video.contiguous(memory_format=torch.channels_last_3d))))
         if self.config.pooled:
             x = F.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
-        for block in self.blocks:
-            x = block(x)
-        return x
+        made, blocks = [], iter(self.blocks)
+        for count in self.config.blocks:
+            for block in islice(blocks, count):
+                x = block(x)
+            made.append(x)
+        return made
 
     def flops(self, size: Size) -> Flops:
         """Of one clip of (frames, height, width)."""

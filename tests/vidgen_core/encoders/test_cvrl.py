@@ -83,11 +83,34 @@ def test_the_papers_views_are_the_video_itself():
     assert torch.allclose(config.build()._read(video), video, atol=1e-6)
 
 
-def test_standardized_features_have_mean_0_and_deviation_1_over_views():
+def test_features_are_of_the_last_stage_or_of_all_of_them():
+    config, video = cvrl.Config.tiny(), torch.rand(2, 3, 9, 32, 32) * 2 - 1
+    widths = []
+    for all_stages in (False, True):
+        torch.manual_seed(0)
+        encoder = config.model_copy(update={"all_stages": all_stages, "shrinkage": None}).build().eval()
+        widths.append(encoder.embed(video))
+        assert widths[-1].shape == (2, encoder.dim)
+    average, many = widths
+    assert torch.equal(many[:, many.shape[1] // 2 - average.shape[1] : many.shape[1] // 2], average)
+    assert (many[:, -average.shape[1] :] >= average).all(), "no maximum is below its average"
+
+
+def test_features_of_a_clip_are_those_of_its_readings_averaged():
     torch.manual_seed(0)
-    encoder = cvrl.Config.tiny().build().train()
-    features = encoder._features(torch.randn(16, 6, 4, 32, 32))
-    assert torch.allclose(features.mean(0), torch.zeros(encoder.dim), atol=1e-5)
-    varied = features.std(0, unbiased=False) > 0.1
-    assert torch.allclose(features.std(0, unbiased=False)[varied], torch.ones(int(varied.sum())), atol=0.05)
-    assert varied.any()
+    encoder, video = cvrl.Config.tiny().build().eval(), torch.rand(2, 3, 9, 32, 32) * 2 - 1
+    once = cvrl.Config.tiny().model_copy(update={"phases": 1}).build().eval()
+    once.load_state_dict(encoder.state_dict())
+    readings = [once.embed(video[:, :, first:]) for first in range(encoder.config.phases)]
+    assert torch.allclose(encoder.embed(video), torch.stack(readings).mean(0), atol=1e-5)
+    assert torch.allclose(encoder.embed(video[:, :, :1]), once.embed(video[:, :, :1]), atol=1e-5)
+
+
+def test_features_are_what_they_were_until_whitening_has_seen_training():
+    torch.manual_seed(0)
+    encoder = cvrl.Config.tiny().build().eval()
+    video = torch.rand(2, 3, 9, 32, 32) * 2 - 1
+    before = encoder.embed(video)
+    plain = cvrl.Config.tiny().model_copy(update={"shrinkage": None}).build().eval()
+    plain.load_state_dict(encoder.state_dict(), strict=False)
+    assert torch.allclose(before, plain.embed(video), atol=1e-4)
