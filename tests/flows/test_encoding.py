@@ -75,6 +75,7 @@ def sample_home(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name,goals", [
     ("i3d", {"accuracy": 0.95}), ("timesformer", {"accuracy": 0.95}), ("clipbert", {"retrieval": 0.8}),
+    ("cvrl", {"probe": 0.85, "copies": 0.95}),
 ])  # fmt: skip
 def test_a_small_encoder_reaches_its_goal_on_held_out_sample_clips_unasked(sample_home, name, goals):
     figures = train_encoder(sample_home, encoder_recipe(f"{name}:tiny", [])).figures
