@@ -51,13 +51,13 @@ def begun(script, *arguments):
 @pytest.mark.parametrize("how", ["kill -9", "SIGTERM", "its own end"])
 def test_nothing_is_left_of_what_tests_started_whatever_ended_them(how):
     tests, mark = begun(PLAIN)
-    wait(lambda: len(marked(NAME, mark)) == 3, limit_s=60)
+    assert wait(lambda: len(marked(NAME, mark)) == 3, limit_s=60), "they are there before the tests end"
     if how == "its own end":
         tests.stdin.close()
     else:
         os.kill(tests.pid, signal.SIGKILL if how == "kill -9" else signal.SIGTERM)
     tests.wait()
-    wait(lambda: not marked(NAME, mark), limit_s=60)
+    assert wait(lambda: not marked(NAME, mark), limit_s=60), "something outlived the tests"
 
 
 @pytest.mark.slow
@@ -70,7 +70,7 @@ def test_nothing_is_left_of_services_and_nodes_when_tests_are_killed(tmp_path):
     assert len(there) > len(marked(NAME, mark)) > 10
     tests.kill()
     tests.wait()
-    wait(
+    assert wait(
         lambda: not any(began and since(pid) == began for pid, began in there.items()) and not marked(NAME, mark),
         limit_s=60,
-    )
+    ), "a service or a node outlived the tests"

@@ -5,7 +5,7 @@ SPDX is the list of names at spdx.org/licenses; `packaging` carries it. What is 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
@@ -50,6 +50,8 @@ _ZERO = re.compile(
     r"(?:cc-?0|cc-?zero|creative-commons-zero)(?:-v?1\.0)?(?:-universal)?(?:-public-domain-dedication)?$"
 )
 _REF = "LicenseRef-"
+# What joins the parts of an expression, and how many of them must be wanted; the sign that binds least comes first.
+_SIGNS: Mapping[str, Callable[[Iterable[bool]], bool]] = {"OR": any, "AND": all}
 _LONGEST = 60
 # What somebody who mistyped a name has probably meant.
 _USUAL = ("CC0-1.0", "CC-PDM-1.0", "Apache-2.0", "MIT", "ODbL-1.0", *(
@@ -81,7 +83,7 @@ def fits(license_: str | None, wanted: Sequence[str]) -> bool:
     if license_ in (None, UNKNOWN):
         return False
     tokens = license_.replace("(", " ( ").replace(")", " ) ").split()
-    return _any(tokens, [pattern.casefold() for pattern in wanted])
+    return _joined(tokens, [pattern.casefold() for pattern in wanted], tuple(_SIGNS))
 
 
 def check_wanted(wanted: Iterable[str]) -> tuple[str, ...]:
@@ -149,27 +151,22 @@ def _reference(text: str) -> str:
     return _REF + name
 
 
-def _any(tokens: list[str], wanted: Sequence[str]) -> bool:
-    """Reads an expression from the front of its tokens: OR binds least."""
-    fit = _all(tokens, wanted)
-    while tokens and tokens[0] == "OR":
+def _joined(tokens: list[str], wanted: Sequence[str], signs: Sequence[str]) -> bool:
+    """Reads an expression from the front of its tokens, whose parts the first sign joins and the others bind closer."""
+    if not signs:
+        return _one(tokens, wanted)
+    sign, *closer = signs
+    fits = [_joined(tokens, wanted, closer)]
+    while tokens and tokens[0] == sign:
         tokens.pop(0)
-        fit = _all(tokens, wanted) or fit
-    return fit
-
-
-def _all(tokens: list[str], wanted: Sequence[str]) -> bool:
-    fit = _one(tokens, wanted)
-    while tokens and tokens[0] == "AND":
-        tokens.pop(0)
-        fit = _one(tokens, wanted) and fit
-    return fit
+        fits.append(_joined(tokens, wanted, closer))
+    return _SIGNS[sign](fits)
 
 
 def _one(tokens: list[str], wanted: Sequence[str]) -> bool:
     name = tokens.pop(0)
     if name == "(":
-        fit = _any(tokens, wanted)
+        fit = _joined(tokens, wanted, tuple(_SIGNS))
         tokens.pop(0)
         return fit
     if tokens and tokens[0] == "WITH":

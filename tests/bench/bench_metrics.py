@@ -23,7 +23,7 @@ from scipy import ndimage
 from vidgen_core import discovery
 from vidgen_core.evaluation.clip_measures import consistency, spectra
 from vidgen_core.evaluation.distances import wasserstein
-from vidgen_core.evaluation.extractors.random_conv import RandomConv
+from vidgen_core.evaluation.extractors.random_conv import RandomConv, RandomMotion
 from vidgen_core.evaluation.motion_view import MotionView
 from vidgen_core.evaluation.set_metrics import Material, Seen, look, metrics_of
 
@@ -34,7 +34,7 @@ SPANS = 6  # of a video at most
 LONG = 2 * FRAMES  # so that a span can be sped up
 
 DRAWS, SURE = 40, 0.9
-SPACES = (RandomConv(), RandomConv(motion=True))
+SPACES = (RandomConv(), RandomMotion())
 WAYS = {
     name: discovery.load("vidgen_core.evaluation.measures", name).BETTER
     for name in discovery.names("vidgen_core.evaluation.measures")

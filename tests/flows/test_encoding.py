@@ -20,10 +20,19 @@ QUICK = ["training.steps=2", "training.batch=4", "training.held_out_samples=8", 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    root = tmp_path_factory.mktemp("encoding")
-    make(root / "videos", count=6, seed=3)
+    return prepared(tmp_path_factory.mktemp("encoding"), count=6, seed=3)
+
+
+@pytest.fixture(scope="module")
+def sample_home(tmp_path_factory):
+    return prepared(tmp_path_factory.mktemp("samples"), count=480, seed=0)
+
+
+def prepared(root, *, count, seed):
+    """A home with the clips of so many sample videos; of those that are there already and further ones."""
+    make(root / "videos", count=count, seed=seed)
     home = Home.open(root / "home")
-    prepare(root / "videos", home.tables(), load("shapes.tiny").data, InProcess())
+    prepare(root / "videos", home.tables(), load("shapes.demo").data, InProcess())
     return home
 
 
@@ -50,26 +59,15 @@ def test_each_encoder_goes_the_same_way(home, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["i3d", "clipbert"])
 def test_a_champion_of_other_clips_is_measured_again_on_these(tmp_path, name):
-    home = Home.open(tmp_path / "home")
     reasons = []
     for count in (6, 9):
-        make(tmp_path / "videos", count=count, seed=3)
-        prepare(tmp_path / "videos", home.tables(), load("shapes.tiny").data, InProcess())
+        home = prepared(tmp_path, count=count, seed=3)
         made = train_encoder(home, encoder_recipe(f"{name}:tiny", QUICK))
         reasons.append(read(client(home.mlflow_uri), made.version.name)[-1].reasons[0])
     assert "there is no champion yet" in reasons[0]
     assert "measured again on the same clips" in reasons[1]
     told = [float(number) for number in re.findall(r"\b\d\.\d{3}\b", reasons[1])]
     assert (made.alias == "champion") == (told[0] >= told[1])
-
-
-@pytest.fixture(scope="module")
-def sample_home(tmp_path_factory):
-    root = tmp_path_factory.mktemp("samples")
-    make(root / "videos", count=480, seed=0)
-    home = Home.open(root / "home")
-    prepare(root / "videos", home.tables(), load("shapes.demo").data, InProcess())
-    return home
 
 
 @pytest.mark.slow

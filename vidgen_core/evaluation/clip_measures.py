@@ -1,6 +1,7 @@
 """Measures of single clips, over all made clips beside the same over real ones."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import cv2
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from vidgen_core import discovery
 from vidgen_core.clip import parse_rate
 from vidgen_core.evaluation.distances import wasserstein
-from vidgen_core.evaluation.extractors._contract import Clips, Extractor
+from vidgen_core.evaluation.extractors._contract import Clips, Extractor, StillExtractor
 from vidgen_core.evaluation.measurements import Better, Measurement, estimate, mean_of
 from vidgen_core.evaluation.motion_view import LARGEST_PX, LEAST_PX, MotionView
 from vidgen_core.evaluation.protocols import measurement
@@ -59,20 +60,20 @@ def motion_measures(material: Material, made: Clips) -> tuple[list[Measurement],
 def still_measures(extractor: Extractor, material: Material, made: Clips) -> list[Measurement]:
     """How much alike frames of a clip are, and how far its end is from its beginning, in the extractor's space."""
     clips, found = material.compared(len(made), frames=made.shape[1]), []
-    measures: list[tuple[str, Callable[[Extractor, Clips], Values], Better]] = []
-    if extractor.sees_stills and clips.frames > 1:
-        measures.append((extractor.consistency, consistency, "real"))
+    measures: list[tuple[str, Callable[[Clips], Values]]] = []
+    if isinstance(extractor, StillExtractor) and clips.frames > 1:
+        measures.append((extractor.consistency, partial(consistency, extractor)))
     if clips.frames >= 2 * _DRIFT_FRAMES:
-        measures.append(("drift", drift, "real"))
-    for name, measure, better in measures:
-        numbers = mean_of(measure(extractor, made), measure(extractor, material.held_out))
+        measures.append(("drift", partial(drift, extractor)))
+    for name, measure in measures:
+        numbers = mean_of(measure(made), measure(material.held_out))
         assert numbers is not None  # of values none of which is missing
         told = {"version": _VERSION, "features": extractor.protocol.model_dump()}
-        found.append(measurement(name, extractor.protocol.encoder, numbers, clips, protocol=told, better=better))
+        found.append(measurement(name, extractor.protocol.encoder, numbers, clips, protocol=told, better="real"))
     return found
 
 
-def consistency(extractor: Extractor, clips: Clips) -> Values:
+def consistency(extractor: StillExtractor, clips: Clips) -> Values:
     """Mean over frames of the cosines to the one before and to the first, negative ones as zero, halved.
 
     VBench's subject consistency where the extractor is DINO ViT-B/16, background consistency where it is CLIP ViT-B/32.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from vidgen_core.evaluation.extractors._contract import Extractor
-from vidgen_core.evaluation.extractors.random_conv import RandomConv
+from vidgen_core.evaluation.extractors.random_conv import RandomConv, RandomMotion
 from vidgen_core.evaluation.extractors.trained import TrainedEncoder
 from vidgen_core.evaluation.settings import EvaluationSettings
 from vidgen_core.evaluation.text_match import ClipScore, TextMatcher
@@ -29,7 +29,7 @@ class Spaces:
     """
 
     def __init__(self) -> None:
-        self.extractors: list[Extractor] = [RandomConv(), RandomConv(motion=True)]
+        self.extractors: list[Extractor] = [RandomConv(), RandomMotion()]
         self.matchers: list[TextMatcher] = []
         self.not_run: dict[str, str] = {}
 

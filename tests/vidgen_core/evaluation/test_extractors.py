@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from vidgen_core.encoders.hashed_words import Config as HashedWords
 from vidgen_core.errors import VidgenError
+from vidgen_core.evaluation.extractors._contract import StillExtractor
 from vidgen_core.evaluation.extractors.i3d import I3DLogits, resized
-from vidgen_core.evaluation.extractors.random_conv import RandomConv
+from vidgen_core.evaluation.extractors.random_conv import RandomConv, RandomMotion
 from vidgen_core.evaluation.extractors.trained import TrainedEncoder
 from vidgen_core.evaluation.inception import inception_score
 from vidgen_core.evaluation.set_metrics import Material, look, set_metrics
@@ -104,10 +105,10 @@ def test_what_needs_weights_is_not_run_and_names_its_setting():
 
 def test_differences_see_no_still_picture_and_frames_do():
     still = np.repeat(CLIPS[:2, :1], 9, axis=1)
-    motion = RandomConv(motion=True)
+    motion = RandomMotion()
     assert np.ptp(motion.features(still), axis=0).max() == 0
     assert np.ptp(RandomConv().features(still), axis=0).max() > 0
-    assert not motion.sees_stills and motion.least_frames == 2
+    assert not isinstance(motion, StillExtractor) and motion.least_frames == 2
 
 
 def test_an_encoder_of_ours_is_a_space_with_its_digest_in_the_protocol():

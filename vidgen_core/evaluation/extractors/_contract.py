@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vidgen_core.frozen import Frozen
 
-__all__ = ["Clips", "Extractor", "FeatureProtocol", "Features", "Frames"]
+__all__ = ["Clips", "Extractor", "FeatureProtocol", "Features", "Frames", "StillExtractor"]
 
 Clips = NDArray[np.uint8]
 Frames = NDArray[np.uint8]
@@ -45,8 +45,6 @@ class Extractor(ABC):
     Attributes:
         kinds: What distances in this space are called: "frechet" and "mmd", unless these have names of their own.
         least_frames, most_frames: Frames of a clip that it can be shown; None is any number.
-        sees_stills: Whether `stills` works.
-        consistency: What the agreement of a clip's frames in this space is called.
         classifies: Whether features are logits, so that there is an inception score.
         reference: Split of the real clips that made ones are compared with.
 
@@ -55,8 +53,6 @@ class Extractor(ABC):
     kinds: ClassVar[Mapping[str, str]] = {}
     least_frames: int = 1
     most_frames: ClassVar[int | None] = None
-    sees_stills: bool = False
-    consistency: ClassVar[str] = "frame_consistency"
     classifies: ClassVar[bool] = False
     reference: Literal["train", "held_out"] = "held_out"
 
@@ -69,6 +65,21 @@ class Extractor(ABC):
     def features(self, clips: Clips) -> Features:
         """Features float64 [N, D] of clips uint8 [N, T, H, W, 3]."""
 
+
+class StillExtractor(Extractor):
+    """One that sees single frames as well; a clip's features are the mean of its frames' unless it says otherwise.
+
+    Attributes:
+        consistency: What the agreement of a clip's frames in this space is called.
+
+    """
+
+    consistency: ClassVar[str] = "frame_consistency"
+
+    @abstractmethod
     def stills(self, frames: Frames) -> Features:
-        """Features float64 [M, D] of single frames uint8 [M, H, W, 3], where `sees_stills`."""
-        raise NotImplementedError(f"{self.protocol.encoder} sees clips only: {frames.shape}")
+        """Features float64 [M, D] of single frames uint8 [M, H, W, 3]."""
+
+    def features(self, clips: Clips) -> Features:
+        """See `Extractor`."""
+        return np.stack([self.stills(clip).mean(0) for clip in clips])

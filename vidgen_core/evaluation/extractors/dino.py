@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError
-from vidgen_core.evaluation.extractors._contract import Clips, Extractor, FeatureProtocol, Features, Frames
+from vidgen_core.evaluation.extractors._contract import FeatureProtocol, Features, Frames, StillExtractor
 
 __all__ = ["DinoImages"]
 
@@ -17,7 +17,7 @@ _SIDE_PX = 224
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 
-class DinoImages(Extractor):
+class DinoImages(StillExtractor):
     """Embeddings of length one [M, 768]; a clip's is the mean of its frames'.
 
     Args:
@@ -28,7 +28,6 @@ class DinoImages(Extractor):
 
     """
 
-    sees_stills = True
     consistency = "subject_consistency"
 
     def __init__(self, weights: str) -> None:
@@ -41,10 +40,6 @@ class DinoImages(Extractor):
             encoder="dino-vitb16", weights=self._digest, resize="bilinear224-nocrop", values="ImageNet",
             frames="all, each alone, embeddings of length one averaged", dimensions=768, whitened=False,
         )  # fmt: skip
-
-    def features(self, clips: Clips) -> Features:
-        """See `Extractor`."""
-        return np.stack([self.stills(clip).mean(0) for clip in clips])
 
     def stills(self, frames: Frames, *, batch: int = 32) -> Features:
         """See `Extractor`."""

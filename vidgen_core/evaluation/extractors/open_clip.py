@@ -9,12 +9,12 @@ from PIL import Image
 
 from vidgen_core import digests
 from vidgen_core.encoders._open_clip import load_open_clip
-from vidgen_core.evaluation.extractors._contract import Clips, Extractor, FeatureProtocol, Features, Frames
+from vidgen_core.evaluation.extractors._contract import FeatureProtocol, Features, Frames, StillExtractor
 
 __all__ = ["OpenClipImages"]
 
 
-class OpenClipImages(Extractor):
+class OpenClipImages(StillExtractor):
     """Embeddings of length one; a clip's is the mean of its frames'.
 
     Args:
@@ -26,7 +26,6 @@ class OpenClipImages(Extractor):
 
     """
 
-    sees_stills = True
     consistency = "background_consistency"
 
     def __init__(self, model: str, weights: str) -> None:
@@ -42,10 +41,6 @@ class OpenClipImages(Extractor):
             values="the model's own", frames="all, each alone, embeddings of length one averaged",
             dimensions=self._clip.model.visual.output_dim, whitened=False,
         )  # fmt: skip
-
-    def features(self, clips: Clips) -> Features:
-        """See `Extractor`."""
-        return np.stack([self.stills(clip).mean(0) for clip in clips])
 
     def stills(self, frames: Frames, *, batch: int = 64) -> Features:
         """See `Extractor`."""
