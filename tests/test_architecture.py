@@ -1,6 +1,7 @@
 """Who may import whom, how long a file and a function may be, and where the big dependencies come in."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,9 @@ def test_no_file_is_a_drawer(file):
 @pytest.mark.parametrize("file", FILES, ids=name)
 def test_every_module_says_what_it_is(file):
     assert ast.get_docstring(ast.parse(file.read_text()))
+
+
+def test_no_merge_is_left_half_done():
+    texts = [*ALL_FILES, *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.*"), *(ROOT / "infra").rglob("*.yaml")]
+    marked = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+    assert [str(file) for file in texts if file.is_file() and marked.search(file.read_text(errors="replace"))] == []

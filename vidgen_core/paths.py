@@ -1,6 +1,7 @@
 """Noise paths: how data becomes noise.
 
-`x_t = alpha(t) x0 + sigma(t) eps` with t = 0 at data and t = 1 at noise; the velocity is dx_t/dt.
+`x_t = alpha(t) x0 + sigma(t) eps` with t = 0 at data and t = 1 at noise. The velocity is dx_t/dc by a clock c(t) by which
+it has a limit everywhere: time itself, or where times number the levels of a schedule, the angle of (alpha, sigma).
 """
 
 from abc import ABC, abstractmethod
@@ -36,11 +37,19 @@ class Path(ABC):
 
     @abstractmethod
     def alpha_rate(self, t: Tensor) -> Tensor:
-        """D alpha / dt."""
+        """D alpha / dc."""
 
     @abstractmethod
     def sigma_rate(self, t: Tensor) -> Tensor:
-        """D sigma / dt."""
+        """D sigma / dc."""
+
+    def clock(self, t: Tensor) -> Tensor:
+        """C(t), by which the velocity is taken and along which a solver steps: 0 at data, 1 at noise."""
+        return t
+
+    def time(self, clock: Tensor) -> Tensor:
+        """The time at which the clock says so."""
+        return clock
 
     def half_logsnr(self, t: Tensor) -> Tensor:
         """Lambda = log(alpha / sigma): infinite at data, and minus infinity where nothing is left of the data."""
@@ -55,7 +64,7 @@ class Path(ABC):
         return self.alpha(t) * data + self.sigma(t) * noise
 
     def velocity(self, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """dx_t/dt along the straight pairing of `data` and `noise`."""
+        """dx_t/dc for given `data` and `noise`."""
         return self.alpha_rate(t) * data + self.sigma_rate(t) * noise
 
     def data_from_velocity(self, x: Tensor, velocity: Tensor, t: Tensor) -> Tensor:
@@ -181,21 +190,32 @@ class VariancePreserving(Path):
 
     def alpha(self, t: Tensor) -> Tensor:
         """Square root of the share of the data's variance that is left."""
-        return self._alpha(t)[0].to(t.dtype)
+        return self._alpha(t).to(t.dtype)
 
     def sigma(self, t: Tensor) -> Tensor:
         """sqrt(1 - alpha^2)."""
-        alpha, _ = self._alpha(t)
+        alpha = self._alpha(t)
         return ((1 - alpha) * (1 + alpha)).sqrt().to(t.dtype)
 
     def alpha_rate(self, t: Tensor) -> Tensor:
-        """Slope of the line between two levels."""
-        return self._alpha(t)[1].to(t.dtype)
+        """-pi/2 sigma, as on every quarter circle that is walked by its angle."""
+        return -torch.pi / 2 * self.sigma(t)
 
     def sigma_rate(self, t: Tensor) -> Tensor:
-        """-alpha alpha' / sigma; infinite at t = 0."""
-        alpha, slope = self._alpha(t)
-        return (-alpha * slope / ((1 - alpha) * (1 + alpha)).sqrt()).to(t.dtype)
+        """pi/2 alpha."""
+        return torch.pi / 2 * self.alpha(t)
+
+    def clock(self, t: Tensor) -> Tensor:
+        """The angle of (alpha, sigma) over pi/2. By time itself the velocity is infinite at data."""
+        alpha = self._alpha(t)
+        return (torch.atan2(((1 - alpha) * (1 + alpha)).sqrt(), alpha) / (torch.pi / 2)).to(t.dtype)
+
+    def time(self, clock: Tensor) -> Tensor:
+        """On the line between the two levels around an angle; the first or last level's where it lies beyond."""
+        alpha, table = torch.cos(clock.double() * (torch.pi / 2)), self._alphas.to(clock.device)
+        below = (torch.searchsorted(-table, -alpha) - 1).clamp(0, self.levels - 1)
+        place = below + (table[below] - alpha) / (table[below] - table[below + 1])
+        return (place.clamp(0, self.levels) / self.levels).to(clock.dtype)
 
     def grid(self, steps: int) -> Tensor:
         """Every (levels / steps)-th level from the last one down ("trailing"), rounded to levels, then 0.
@@ -204,13 +224,12 @@ class VariancePreserving(Path):
         """
         return torch.linspace(self.levels, 0, steps + 1, dtype=torch.float64).round() / self.levels
 
-    def _alpha(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Alpha and its slope at times, float64."""
+    def _alpha(self, t: Tensor) -> Tensor:
+        """Alpha at times, float64."""
         place = t.double() * self.levels
         below = place.floor().clamp(0, self.levels - 1).long()
         table = self._alphas.to(t.device)
-        slope = table[below + 1] - table[below]
-        return table[below] + (place - below) * slope, slope * self.levels
+        return table[below] + (place - below) * (table[below + 1] - table[below])
 
 
 def shift_times(t: Tensor, shift: float) -> Tensor:

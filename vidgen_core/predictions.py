@@ -40,7 +40,7 @@ class Prediction:
 
     @property
     def velocity(self) -> Tensor:
-        """dx/dt."""
+        """dx/dc by the path's clock."""
         return self.path.velocity(self.data, self.noise, self.t)
 
     @property

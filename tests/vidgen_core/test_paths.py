@@ -30,12 +30,21 @@ def _path(request):
     return PATHS[request.param]
 
 
-def test_rates_are_the_derivatives_of_the_weights(path):
-    # Off the levels of discrete schedules, at which the slope jumps.
-    t = torch.tensor([0.0123, 0.25037, 0.5004, 0.77777, 0.9896], dtype=torch.float64, requires_grad=True)
+def test_rates_are_the_derivatives_of_the_weights_by_the_clock(path):
+    clock = torch.tensor([0.0123, 0.25037, 0.5004, 0.77777, 0.9896], dtype=torch.float64)
+    t, before, after = (path.time(clock + shift) for shift in (0.0, -1e-7, 1e-7))
     for weight, rate in ((path.alpha, path.alpha_rate), (path.sigma, path.sigma_rate)):
-        near = (weight(t + 1e-7) - weight(t - 1e-7)) / 2e-7
-        assert torch.allclose(near.detach(), rate(t).detach(), rtol=1e-5, atol=1e-6)
+        assert torch.allclose((weight(after) - weight(before)) / 2e-7, rate(t), rtol=1e-5, atol=1e-6)
+
+
+def test_clock_and_time_undo_each_other_and_the_clock_only_rises(path):
+    t = torch.linspace(0, 1, 997, dtype=torch.float64)
+    clock = path.clock(t)
+    assert clock[0] == 0
+    assert clock[-1] <= 1
+    assert (clock.diff() > 0).all()
+    assert torch.allclose(path.time(clock), t, atol=1e-9)
+    assert torch.allclose(path.clock(path.time(clock)), clock, atol=1e-12)
 
 
 def test_data_stand_at_the_start_and_the_ratio_of_data_to_noise_only_falls(path):

@@ -11,14 +11,15 @@ __all__ = ["integrate"]
 
 
 def integrate(denoise: Denoise, start: Tensor, times: Tensor, draw: Draw) -> Tensor:
-    """Follow the velocity from `start` along decreasing `times` [steps + 1].
+    """Follow the velocity from `start` by the path's clock along decreasing `times` [steps + 1].
 
     The last step is Euler's where it ends at t = 0, at which a velocity read from a prediction of x0 is undefined.
     """
     del draw
     x = start
     for now, then in zip(times[:-1], times[1:], strict=True):
-        first = denoise(x, now).velocity
-        guess = x + (then - now) * first
-        x = guess if then == 0 else x + (then - now) * (first + denoise(guess, then).velocity) / 2
+        seen = denoise(x, now)
+        step = seen.path.clock(then) - seen.path.clock(now)
+        guess = x + step * seen.velocity
+        x = guess if then == 0 else x + step * (seen.velocity + denoise(guess, then).velocity) / 2
     return x
