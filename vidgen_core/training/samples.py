@@ -47,7 +47,7 @@ class Samples:
     ) -> None:
         self._store: _Latents | _Clips = _Latents(data) if data.kind == "latents" else _Clips(data)
         rows = sorted(self._store.rows(split))
-        if labels:
+        if labels and rows:
             known = ScalarColumns(data.scalars, labels, [clip_id for clip_id, _, _ in rows]).complete()
             rows = [row for row, complete in zip(rows, known, strict=True) if complete]
         self.clip_ids = [clip_id for clip_id, _, _ in rows]

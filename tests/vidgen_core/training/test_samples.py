@@ -140,3 +140,15 @@ def test_a_sample_has_the_scalars_of_its_clip_and_nan_where_one_is_null(data, ca
     assert len({one.digest for one in (samples, plain, other)}) == 3
     with pytest.raises(VidgenError, match="no condition 'sharpness'"):
         Samples(scored, "train", text=False, scalars=["sharpness"])
+
+
+@pytest.mark.parametrize("split", ["train", "held_out", "none"])
+def test_clips_that_lack_a_label_are_no_samples_also_where_a_split_has_no_clip_at_all(data, cases, tmp_path, split):
+    ids = [row["clip_id"] for file in data.files for row in pq.read_table(file).to_pylist()]
+    labels = [float(number) if number % 2 else None for number in range(len(ids))]
+    file = cases.write(tmp_path / "labels.parquet", {"clip_id": ids, "label": labels})
+    labelled = data.model_copy(update={"scalars": (file,)})
+    kept = {clip for clip, label in zip(ids, labels, strict=True) if label is not None}
+    wanted = [clip for clip in Samples(data, split, text=False).clip_ids if clip in kept]
+    assert Samples(labelled, split, text=False, labels=["label"]).clip_ids == wanted
+    assert (split == "none") == (not wanted)
