@@ -242,6 +242,8 @@ class Family(Learner):
     has_denoiser: ClassVar[bool] = False
     has_guidance: ClassVar[bool] = True
     accepts_known: ClassVar[bool] = False
+    # Whether guidance may lead away from another prompt than the empty one.
+    accepts_negative: ClassVar[bool] = False
     accepts_scalars: ClassVar[bool] = False
     space: Space
 

@@ -165,7 +165,7 @@ class Generator:
         chosen = sampling or self.card.sampling
         for prompt in [*prompts, *([chosen.negative] if chosen.negative else [])]:
             check_prompt(prompt)
-        if chosen.negative and not self.family.has_denoiser:
+        if chosen.negative and not self.family.accepts_negative:
             raise VidgenError(
                 "This model cannot be led away from a prompt", got=f"family {self.card.family}", move="Drop --negative"
             )

@@ -34,6 +34,7 @@ class Conditioned(Family):
     """A family that drops conditions as its configuration says."""
 
     accepts_scalars = True
+    accepts_negative = True
     config: ConditionedConfig
 
     def _thinned(self, batch: Batch, chance: Chance) -> Batch:

@@ -101,7 +101,6 @@ class Config(ConditionedConfig):
 class PyramidFlow(Conditioned):
     """One player, one network, several stages."""
 
-    has_denoiser = True
     accepts_known = True
     any_shape = True
     config: Config

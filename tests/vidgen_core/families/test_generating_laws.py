@@ -83,7 +83,7 @@ def test_guidance_changes_the_output_where_there_is_one(family, ask):
 
 
 def test_a_negative_prompt_changes_what_is_led_away_from(family, ask, encoder):
-    if not (family.reads_text and family.has_denoiser):
+    if not (family.reads_text and family.accepts_negative):
         pytest.skip("it is not led away from a prompt")
     away = encoder.encode([BLUE])
     plain, led = (family.generate(ask(RED, guidance=3.0, negative=text), Chance(0)) for text in (None, away))
@@ -92,8 +92,6 @@ def test_a_negative_prompt_changes_what_is_led_away_from(family, ask, encoder):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_draws_from_it_or_is_refused_with_a_sentence(family, ask, sampler):
-    if not family.has_denoiser:
-        pytest.skip("it has no denoiser")
     try:
         assert family.generate(ask(RED, sampler=sampler), Chance(0)).isfinite().all()
     except VidgenError as refused:

@@ -68,7 +68,16 @@ def test_what_lacks_the_capability_is_refused_with_those_that_have_it():
         with pytest.raises(VidgenError, match="cannot be wrapped") as error:
             config.model_validate({field: "gan:tiny"})
         assert allowed in str(error.value)
-    assert {"diffusion", "flow_matching"} <= set(able("has_denoiser"))
+
+
+@pytest.mark.parametrize("name", able("has_denoiser"))
+def test_a_student_of_every_family_that_may_teach_learns_and_draws(name):
+    family = diffusion_gan.Config.model_validate({"teacher": f"{name}:tiny", "critic": CRITIC}).build(SPACE)
+    settings = TrainSettings(steps=1, batch=4)
+    (step,) = loop.run(loop.State(family, settings), [[batch()]], chance=Chance(0), settings=settings, place=Place())
+    assert [turn.stepped for turn in step.turns] == [True, True]
+    with torch.no_grad():
+        assert family.generate(Ask(torch.arange(2), SPACE.shape), Chance(0)).isfinite().all()
 
 
 def test_a_choice_is_written_out_so_that_a_later_version_builds_the_same():
