@@ -4,13 +4,32 @@ A worker alone, without torch's process group, is all of them. Each worker's los
 what gradients sum to over workers is that of the sum of their losses.
 """
 
+from contextvars import ContextVar, Token
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-__all__ = ["BatchNorm", "gathered", "own_rows"]
+__all__ = ["BatchNorm", "Recomputing", "gathered", "own_rows"]
+
+_RECOMPUTES: ContextVar[bool] = ContextVar("recomputes", default=False)
+
+
+class Recomputing:
+    """While a forward pass is repeated for its backward pass: running statistics have met its batch already.
+
+    One that is kept with a graph is entered as often as gradients are taken of it.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: list[Token[bool]] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(_RECOMPUTES.set(True))
+
+    def __exit__(self, *error: object) -> None:
+        _RECOMPUTES.reset(self._tokens.pop())
 
 
 def own_rows(rows: int) -> slice:
@@ -46,6 +65,8 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
         else:
             rate = 0.0 if self.momentum is None else self.momentum
             out = F.batch_norm(x, mean, variance, self.weight, self.bias, True, rate, self.eps)
+        if _RECOMPUTES.get():
+            return out
         finite = torch.isfinite(mean).all() & torch.isfinite(variance).all()
         with torch.no_grad():
             for kept, fresh in zip(before, (mean, variance), strict=True):

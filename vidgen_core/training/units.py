@@ -6,6 +6,7 @@ hold nearly all of its weights. Whatever stands outside of them is small and sta
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
@@ -13,6 +14,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
 from vidgen_core.interfaces import Learner
+from vidgen_core.layers.across import Recomputing
 from vidgen_core.training.place import Place
 from vidgen_core.training.settings import TrainSettings
 
@@ -76,7 +78,7 @@ def wrapped(learner: Learner, *, compiled: bool, recomputed: bool) -> list[nn.Mo
             unit.compile()
         if recomputed:
             # Draws inside a unit, such as dropout's, are the same again when it is recomputed.
-            unit = checkpoint_wrapper(unit, preserve_rng_state=True)
+            unit = checkpoint_wrapper(unit, preserve_rng_state=True, context_fn=lambda: (nullcontext(), Recomputing()))
             parent.register_module(name, unit)
         found.append(unit)
     return found
