@@ -18,14 +18,16 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal, cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidgen_core.chance import Chance
 from vidgen_core.encoders._views import cropped, resized, times
+from vidgen_core.errors import VidgenError
 from vidgen_core.interfaces import Batch, Frozen, Player, Text, VideoEncoder, Work
+from vidgen_core.layers.across import gathered, own_rows
 from vidgen_core.layers.flops import Flops, convolution, product
 from vidgen_core.layers.words import Words
 from vidgen_core.networks.r3d import Config as Network
@@ -184,21 +186,27 @@ class ClipBERT(VideoEncoder):
         return {"encoder": Player(dict(self.named_parameters()))}
 
     def losses(self, batch: Batch, chance: Chance) -> Iterator[tuple[str, Tensor]]:
-        """Cross-entropy of match and no match, right and wrong captions counting the same; and that of `aligned`."""
+        """Cross-entropy of match and no match, right and wrong captions counting the same; and that of `aligned`.
+
+        Raises:
+            VidgenError: There is one caption, so that none is wrong.
+
+        """
         config, text = self.config, cast(Text, batch.text)
         draws = chance.uniform("clips", batch.index, (config.clips + 5,))
         offsets = max(1, batch.video.shape[2] - (config.frames - 1) * config.stride)
         video = cropped(resized(batch.video, config.side_px), draws[:, -5:], least_area=config.least_area)
         seen = self._grid(video, (draws[:, : config.clips] * offsets).long())
-        wrong = _wrong(text, chance.uniform("wrong", batch.index, (config.negatives,)), config.hardness)
-        captions = [text, *(Text(text.tokens[rows], text.mask[rows]) for rows in wrong.unbind(1))]
+        said = _everybodys(text)
+        wrong = _wrong(text, said, chance.uniform("wrong", batch.index, (config.negatives,)), config.hardness)
+        captions = [text, *(Text(said.tokens[rows], said.mask[rows]) for rows in wrong.unbind(1))]
         every = Text(torch.cat([one.tokens for one in captions]), torch.cat([one.mask for one in captions]))
         logits = self._answers(seen.repeat(len(captions), 1, 1, 1), every)
         right = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         right[: len(seen)] = 1
         cost = F.cross_entropy(logits, right, reduction="none").view(len(captions), -1)
         loss = 0.5 * (cost[0].mean() + cost[1:].mean())
-        yield "encoder", loss + self._told_apart(seen, text) if config.aligned else loss
+        yield "encoder", loss + self._told_apart(seen, text, said) if config.aligned else loss
 
     def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
         """Cross-entropy of the right caption alone: a sample by itself has no wrong one."""
@@ -206,14 +214,19 @@ class ClipBERT(VideoEncoder):
         score = self.match(batch.video, cast(Text, batch.text))
         return {"loss": F.softplus(-score)}
 
-    def _told_apart(self, seen: Float[Tensor, "batch clips tokens dim"], text: Text) -> Tensor:
+    def _told_apart(self, seen: Float[Tensor, "batch clips tokens dim"], text: Text, said: Text) -> Tensor:
         """InfoNCE of videos and captions by themselves, both ways; a pair that may be right too is left out."""
-        within, itself = _within(text), torch.eye(len(seen), dtype=torch.bool, device=seen.device)
-        told = self.told_as(_bags(text))
-        alike = F.cosine_similarity(self.seen_as(seen.mean((1, 2)))[:, None].float(), told[None].float(), dim=-1)
-        alike = (alike / _TEMPERATURE).masked_fill((within | within.T) & ~itself, -torch.inf)
-        right = torch.arange(len(seen), device=seen.device)
-        return 0.5 * (F.cross_entropy(alike, right) + F.cross_entropy(alike.T, right))
+        right = _own(text, said)
+        left_out = _alike(text, said) & (right[:, None] != torch.arange(len(said.mask), device=right.device))
+        told, shown = self.told_as(_bags(text)).float(), self.seen_as(seen.mean((1, 2))).float()
+
+        def logits(rows: Tensor, columns: Tensor) -> Tensor:
+            return (_cosines(rows, columns) / _TEMPERATURE).masked_fill(left_out, -torch.inf)
+
+        of_videos = logits(shown, gathered(told))
+        # A worker alone has both ways in one matrix.
+        of_captions = of_videos.T if len(said.mask) == len(shown) else logits(told, gathered(shown))
+        return 0.5 * (F.cross_entropy(of_videos, right) + F.cross_entropy(of_captions, right))
 
     def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
         """Clips of one video, and its captions with each of them."""
@@ -288,25 +301,55 @@ def aggregated(logits: Float[Tensor, "batch clips classes"], how: str) -> Float[
     return logits.amax(1) if how == "max" else logits.mean(1)
 
 
+def _everybodys(text: Text) -> Text:
+    """The captions of all workers.
+
+    Raises:
+        VidgenError: There is only one.
+
+    """
+    said = Text(gathered(text.tokens), gathered(text.mask.to(torch.uint8)).bool())
+    if len(said.mask) < 2:
+        raise VidgenError(
+            "Wrong captions are those of other samples, and there is no other", got="1 sample a step and pass",
+            allowed="2 or more", move="Raise training.batch, or lower training.accumulate",
+        )  # fmt: skip
+    return said
+
+
+def _own(text: Text, said: Text) -> Int[Tensor, " batch"]:
+    """Where this worker's captions are among those of all."""
+    mine = own_rows(len(text.mask))
+    return torch.arange(mine.start, mine.stop, device=said.mask.device)
+
+
 @torch.no_grad()
-def _wrong(text: Text, draws: Float[Tensor, "batch negatives"], hardness: float) -> Tensor:
-    """Rows of wrong captions for each of a batch [B, negatives].
+def _wrong(text: Text, said: Text, draws: Float[Tensor, "batch negatives"], hardness: float) -> Tensor:
+    """Wrong captions for each of a worker's, [B, negatives]: rows of those of all workers.
 
     A caption whose words are all among those of the right one, or the other way around, may be right too; it is taken
     only where there is no other. Of the rest those that share more words are likelier.
     """
-    within, bags = _within(text), F.normalize(_bags(text), dim=-1)
-    itself = torch.eye(len(bags), dtype=torch.bool, device=bags.device)
-    chosen = torch.exp(hardness * (bags @ bags.T)) * torch.where(within | within.T, 1e-6, 1.0) * ~itself
+    own, every = (F.normalize(_bags(one), dim=-1) for one in (text, said))
+    others = _own(text, said)[:, None] != torch.arange(len(every), device=every.device)
+    chosen = torch.exp(hardness * (own @ every.T)) * torch.where(_alike(text, said), 1e-6, 1.0) * others
     edges = chosen.cumsum(1)
     return (edges[:, None] > draws[..., None] * edges[:, None, -1:]).int().argmax(2)
 
 
-def _within(text: Text) -> Bool[Tensor, "batch batch"]:
+def _alike(text: Text, said: Text) -> Bool[Tensor, "batch captions"]:
+    """Whether one of two captions says nothing that the other does not."""
+    return _within(text, said) | _within(said, text).T
+
+
+def _within(one: Text, other: Text) -> Bool[Tensor, "ones others"]:
     """Whether all words of caption i are in caption j."""
-    words = _directions(text)
-    same = torch.einsum("ild,jmd->ijlm", words, words) > _SAME_WORD
-    return (same.any(3) | ~text.mask[:, None]).all(2)
+    same = torch.einsum("ild,jmd->ijlm", _directions(one), _directions(other)) > _SAME_WORD
+    return (same.any(3) | ~one.mask[:, None]).all(2)
+
+
+def _cosines(one: Float[Tensor, "ones dim"], other: Float[Tensor, "others dim"]) -> Float[Tensor, "ones others"]:
+    return F.cosine_similarity(one[:, None], other[None], dim=-1)
 
 
 def _bags(text: Text) -> Float[Tensor, "batch text_dim"]:

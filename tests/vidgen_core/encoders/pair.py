@@ -9,13 +9,15 @@ from torch import distributed
 
 from vidgen_core import discovery
 from vidgen_core.chance import Chance
+from vidgen_core.encoders.hashed_words import Config as HashedWords
 from vidgen_core.interfaces import Batch
 
 
 def batch(places):
     """Samples at some places of a stream; a sample is the same in every batch."""
     rows = [torch.rand(3, 9, 32, 32, generator=torch.Generator().manual_seed(place)) * 2 - 1 for place in places]
-    return Batch(torch.stack(rows), None, torch.tensor(places), {"label": torch.tensor(places).float() % 3})
+    text = HashedWords.tiny().build().encode([f"a {('red', 'blue', 'green')[place % 3]} shape" for place in places])
+    return Batch(torch.stack(rows), text, torch.tensor(places), {"label": torch.tensor(places).float() % 3})
 
 
 def learned(name, places, workers):

@@ -11,7 +11,7 @@ import torch
 from tests.vidgen_core.encoders.pair import learned
 
 ROOT = Path(__file__).parents[3]
-NAMES = ("i3d", "timesformer", "cvrl")
+NAMES = ("i3d", "timesformer", "cvrl", "clipbert")
 
 
 @pytest.fixture(scope="module")

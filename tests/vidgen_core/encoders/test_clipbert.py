@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from vidgen_core.chance import Chance
 from vidgen_core.encoders import clipbert
 from vidgen_core.encoders.clipbert import _wrong
 from vidgen_core.encoders.hashed_words import Config as HashedWords
-from vidgen_core.interfaces import Text
+from vidgen_core.errors import VidgenError
+from vidgen_core.interfaces import Batch, Text
 
 WORDS = HashedWords.tiny().build()
 
@@ -94,14 +96,14 @@ def test_wrong_captions_are_never_ones_that_may_be_right_and_mostly_those_that_r
     said = ["a red square moves left", "a small red square moves left", "a red square moves right", "a blue circle"]
     text = WORDS.encode(said)
     draws = torch.rand(4, 4000, generator=torch.Generator().manual_seed(0))
-    drawn = _wrong(text, draws, 0.0)
+    drawn = _wrong(text, text, draws, 0.0)
     assert set(drawn[0].tolist()) == {2, 3}
     assert set(drawn[1].tolist()) == {2, 3}
     assert set(drawn[3].tolist()) == {0, 1, 2}
     assert (drawn[0] == 2).float().mean() == pytest.approx(0.5, abs=0.05)
-    assert (_wrong(text, draws, 6.0)[0] == 2).float().mean() > 0.9
+    assert (_wrong(text, text, draws, 6.0)[0] == 2).float().mean() > 0.9
     alone = WORDS.encode(["a red square", "a red square"])
-    assert _wrong(alone, torch.tensor([[0.0], [0.9]]), 6.0).tolist() == [[1], [0]]
+    assert _wrong(alone, alone, torch.tensor([[0.0], [0.9]]), 6.0).tolist() == [[1], [0]]
 
 
 def test_a_score_begins_with_the_cosine_of_video_and_caption():
@@ -117,5 +119,12 @@ def test_a_score_begins_with_the_cosine_of_video_and_caption():
 def test_captions_that_may_both_be_right_are_not_told_apart():
     encoder = built()
     seen = encoder._grid(video(), encoder._spread(video()))
-    assert encoder._told_apart(seen, WORDS.encode(["a red square", "a small red square"])) == 0
-    assert encoder._told_apart(seen, WORDS.encode(["a red square", "a blue circle"])) > 0
+    alike, other = (WORDS.encode(["a red square", caption]) for caption in ("a small red square", "a blue circle"))
+    assert encoder._told_apart(seen, alike, alike) == 0
+    assert encoder._told_apart(seen, other, other) > 0
+
+
+def test_a_sample_alone_is_refused_for_no_caption_is_wrong():
+    alone = Batch(video()[:1], WORDS.encode(["a red square"]), torch.arange(1))
+    with pytest.raises(VidgenError, match="no other"):
+        next(built().losses(alone, Chance(0)))
