@@ -1,7 +1,7 @@
 """Noise paths: how data becomes noise.
 
-`x_t = alpha(t) x0 + sigma(t) eps` with t = 0 at data and t = 1 at noise. The velocity is dx_t/dc by a clock c(t) by which
-it has a limit everywhere: time itself, or where times number the levels of a schedule, the angle of (alpha, sigma).
+`x_t = alpha(t) x0 + sigma(t) eps` with t = 0 at data and t = 1 at noise. The velocity is dx_t/dc for a clock c(t) by
+which it has a limit everywhere: time itself, or where times number a schedule's levels, the angle of (alpha, sigma).
 """
 
 from abc import ABC, abstractmethod
