@@ -15,7 +15,7 @@ from vidgen_core.chance import Chance
 from vidgen_core.families._critic import CriticConfig, critic_flops, critic_loss
 from vidgen_core.interfaces import Ask, Batch, Family, Player, Space, Text, Work
 from vidgen_core.networks import conv_gan
-from vidgen_core.objectives.adversarial import as_fake, as_real, made_real
+from vidgen_core.objectives.adversarial import made_real
 from vidgen_core.shapes import Latents
 
 __all__ = ["GAN", "Config"]
@@ -80,14 +80,14 @@ class GAN(Family):
         yield "generator", made_real(config.loss, self.critic(made, text)).mean()
 
     def held_out(self, batch: Batch, chance: Chance) -> dict[str, Tensor]:
-        """What the critic says of real samples it never met and of made ones; its loss falls where it tells them apart.
+        """What the generator minimizes, and what the critic says of real samples it never met and of made ones.
 
+        The loss is a critic's who learns as well: it tells steps near each other apart, not good models from bad ones.
         A score of real samples that falls while that of training samples rises is a critic that knows them by heart.
         """
-        real = self.critic(batch.video, batch.text)
         made = self.critic(self._draw(batch.index, batch.text, chance), batch.text)
-        loss = as_real(self.config.loss, real) + as_fake(self.config.loss, made)
-        return {"loss": loss, "score_of_real": real, "score_of_made": made}
+        real = self.critic(batch.video, batch.text)
+        return {"loss": made_real(self.config.loss, made), "score_of_real": real, "score_of_made": made}
 
     def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
         """The critic's turn on made, real and wrongly described samples, then the generator's through the critic."""

@@ -12,7 +12,7 @@ from vidgen_core.chance import Chance
 from vidgen_core.codecs.identity import Config as Identity
 from vidgen_core.encoders.hashed_words import Config as HashedWords
 from vidgen_core.errors import VidgenError
-from vidgen_core.families import diffusion, diffusion_gan, flow_gan, flow_matching, normalizing_flow, vae_gan
+from vidgen_core.families import diffusion, diffusion_gan, flow_gan, flow_matching, gan, normalizing_flow, vae_gan
 from vidgen_core.families._wrapped import able
 from vidgen_core.interfaces import Ask, Batch, Space
 from vidgen_core.networks import tarflow
@@ -98,6 +98,16 @@ def test_wrapped_it_says_of_data_and_draws_what_it_says_and_draws_alone(hybrid):
     assert torch.equal(family.generate(ask, Chance(0)), alone.generate(ask, Chance(0)))
     if hybrid == "flow":
         assert torch.allclose(wrapped["bits_per_dimension"] * math.log(2), wrapped["loss"])
+
+
+@pytest.mark.parametrize("loss", ["hinge", "non_saturating", "least_squares", "wasserstein"])
+def test_the_held_out_loss_of_a_critics_family_is_what_its_generator_minimizes(loss):
+    family = built(
+        gan.Config.model_validate({"network": {"noise_dim": 4, "text_dim": 8, "widths": (8, 8)}, "loss": loss})
+    )
+    learned = dict(family.losses(batch(), Chance(0)))["generator"]
+    held = family.held_out(batch(), Chance(0).within("generator"))
+    assert held["loss"].mean().item() == pytest.approx(learned.item(), rel=1e-5)
 
 
 def test_the_critics_judgment_never_reaches_the_encoder():
