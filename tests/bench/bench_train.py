@@ -121,7 +121,7 @@ def _engine(job: Job):
     state = loop.State(job.build(), job.settings)
     samples = Samples(job.data, "train", text=False)
     stream = Stream(samples, job.settings, place, chance)
-    meter = meter_of(job, state.learner, samples.batch([0], [0]), place)
+    meter = meter_of(job, state.learner, samples, place)
     journal = Journal(job, place, meter, recorder=None, progress=None, kept=None, step=0)
 
     def run() -> None:

@@ -99,7 +99,7 @@ def fit(
         closing(Checkpoints(store_at(job.averages), place, job=digest, keep=settings.steps)) as snapshots,
     ):
         # Asked before weights are split, which would hide how large they are.
-        meter = meter_of(job, learner, train.batch([0], [0]), place)
+        meter = meter_of(job, learner, train, place)
         state = loop.State(lay_out(learner.to(place.device), settings, place), settings)
         journaled, notes = _resume(state, kept, place)
         told = {"job": digest, "resumed_from": state.step, "samples": len(train)}
@@ -213,7 +213,7 @@ def _check_space(job: Job, samples: Samples, *, any_shape: bool, all_there: bool
     space = job.space
     assert space is not None
     other = [shape for shape in samples.buckets if shape != space.shape]
-    lies = samples.text_dim == space.text_dim and all(shape[0] == space.channels for shape in samples.buckets)
+    lies = samples.text_shape[1] == space.text_dim and all(shape[0] == space.channels for shape in samples.buckets)
     if lies and not any_shape and len(samples.buckets) > 1:
         raise VidgenError(
             f"{job.name} learns clips of one shape, and these are of several",
@@ -224,7 +224,7 @@ def _check_space(job: Job, samples: Samples, *, any_shape: bool, all_there: bool
     if not lies or (other and not any_shape) or (all_there and len(other) == len(samples.buckets)):
         raise VidgenError(
             "The samples do not lie in the space that the learner was built for",
-            got=f"text width {samples.text_dim}, shapes {', '.join(map(str, samples.buckets))}",
+            got=f"text width {samples.text_shape[1]}, shapes {', '.join(map(str, samples.buckets))}",
             allowed=f"text width {space.text_dim}, (channels, frames, height, width) {space.shape}",
             move="Build the family for the space of the latents and of the text encoder that were stored",
         )

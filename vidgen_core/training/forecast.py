@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import (
@@ -22,6 +23,7 @@ from vidgen_core.chance import Shapes
 from vidgen_core.frozen import Frozen
 from vidgen_core.interfaces import Batch, Learner, Text
 from vidgen_core.training.accelerators import Accelerator, uses_bfloat16
+from vidgen_core.training.buckets import Bucket
 from vidgen_core.training.settings import TrainSettings
 
 __all__ = ["Forecast", "Memory", "On", "Trial", "forecast", "rehearse", "step_seconds"]
@@ -95,7 +97,7 @@ class Forecast(Frozen):
     Args:
         players: Parameters by player.
         tokens, flops: Of one sample in one step.
-        settings: How it learns.
+        settings: How it learns, with the batch that its token budget leaves to clips of this shape.
         on: Devices asked about.
 
     """
@@ -133,7 +135,12 @@ def forecast(
         settings: How it learns.
         accelerators: The devices to tell about.
 
+    Raises:
+        VidgenError: Not one sample a piece fits the token budget.
+
     """
+    batch = Bucket.of(shape, np.arange(0), settings).batch
+    settings = settings.model_copy(update={"batch": batch})
     with torch.device("meta"):
         learner = build()
     work = learner.work(shape, text[0])

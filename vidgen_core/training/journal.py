@@ -115,7 +115,7 @@ class Journal:
 
     def step(self, step: Step) -> None:
         """Count one step in, and tell progress when it is due."""
-        self._meter.add(step.wait_s)
+        self._meter.add(step.wait_s, step.pieces)
         for turn in step.turns:
             if turn.stepped:
                 self._add(f"train/loss/{turn.player}", turn.loss)

@@ -68,9 +68,9 @@ class Samples:
         return {shape: np.array(found[shape]) for shape in sorted(found)}
 
     @property
-    def text_dim(self) -> int:
-        """Width of a text token, 0 without text."""
-        return 0 if self._texts is None else self._texts.tokens.stored.shape[1]
+    def text_shape(self) -> tuple[int, int]:
+        """Tokens of a caption and their width, (0, 0) without text."""
+        return (0, 0) if self._texts is None else self._texts.shape
 
     @property
     def digest(self) -> str:
@@ -177,6 +177,12 @@ class _Texts:
                 f"{len(lacking)} captions are not embedded", got=lacking[0], move="Run vidgen latents again"
             )
         self._rows = [[place[caption] for caption in captions] for captions in self.captions]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Tokens of a caption and their width."""
+        tokens, width = self.tokens.stored.shape
+        return tokens, width
 
     def gather(self, numbers: Sequence[int], index: Sequence[int]) -> Text:
         """The texts of some clips, for the samples at some places of the stream."""

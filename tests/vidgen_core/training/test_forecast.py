@@ -56,6 +56,16 @@ def test_time_goes_with_the_work_and_against_workers_and_peak():
     assert ratio == pytest.approx(H100.bf16_tflops / A100.bf16_tflops)
 
 
+def test_a_token_budget_that_cuts_the_batch_cuts_all_that_a_step_takes():
+    budget = 2 * SPACE.frames * SPACE.height * SPACE.width
+    cut, small = (
+        forecast(build, SPACE.shape, (5, 6), settings(**changes), [H100])
+        for changes in ({"token_budget": budget}, {"batch": 2})
+    )
+    assert cut.on == small.on
+    assert cut.step_flops == small.step_flops == 2 * cut.flops
+
+
 def test_a_small_model_is_as_slow_as_its_operations_are_started():
     fast = step_seconds(1e3, settings(), H100, Trial(0, 1000), half=True)
     assert fast == step_seconds(1e3, settings(), A100, Trial(0, 1000), half=True) > 1e-3

@@ -1,6 +1,5 @@
 import json
 
-from vidgen_core.interfaces import Work
 from vidgen_core.training.journal import History, Journal, write_progress
 from vidgen_core.training.loop import Step
 from vidgen_core.training.place import Place
@@ -13,7 +12,7 @@ def step(number, loss=1.0, stepped=True):
 
 
 def meter(job, place=None):
-    return Meter(Work(1e9, 48), lambda: None, job.settings, place or Place())
+    return Meter({}, lambda: None, (2, 3, 4, 4), job.settings, place or Place())
 
 
 class Rows:

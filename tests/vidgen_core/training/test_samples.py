@@ -46,7 +46,7 @@ def test_a_clip_without_a_caption_has_an_empty_text(data):
     text = samples.batch(range(TRAIN), range(TRAIN)).text
     # Clips 0, 6, 12, 18 have none; the others say two words.
     assert text.mask.sum(1).tolist() == [0 if number % 6 == 0 else 2 for number in range(TRAIN)]
-    assert samples.text_dim == 6
+    assert samples.text_shape == (3, 6)
 
 
 def test_of_several_captions_each_place_of_the_stream_has_one_and_all_have_their_turn(data, cases, tmp_path):

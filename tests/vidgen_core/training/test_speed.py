@@ -3,14 +3,14 @@ import os
 import pytest
 import torch
 
-from vidgen_core.interfaces import Work
+from vidgen_core.interfaces import Batch, Work
 from vidgen_core.training import loop, speed
 from vidgen_core.training.accelerators import ACCELERATORS
 from vidgen_core.training.fit import fit
 from vidgen_core.training.forecast import forecast
 from vidgen_core.training.journal import History
 from vidgen_core.training.place import Place
-from vidgen_core.training.speed import Meter, Rate
+from vidgen_core.training.speed import Done, Meter, Rate
 from vidgen_core.training.system import System
 from vidgen_core.training.updates import ratios, remember
 
@@ -30,37 +30,49 @@ def test_the_rate_is_of_the_last_half_minute(clock):
     rate = Rate()
     for number in range(200):
         clock[0] += 1.0 if number < 100 else 0.25
-        rate.add(0.1)
-    figures = rate.figures(8)
+        rate.add(0.1, Done(8, 1e9, 100))
+    figures = rate.figures()
     assert figures["steps_per_s"] == pytest.approx(4.0, rel=0.15)
-    assert figures["samples_per_s"] == figures["steps_per_s"] * 8
+    assert figures["samples_per_s"] == pytest.approx(figures["steps_per_s"] * 8)
     assert figures["wait_share"] == pytest.approx(0.4, rel=0.15)
     assert figures["step_cpu_s"] == pytest.approx(1.5 / figures["steps_per_s"])
 
 
-def test_the_share_of_the_peak_is_operations_done_over_operations_possible(cases, clock, monkeypatch):
+SMALL, LARGE = (2, 3, 4, 4), (2, 1, 6, 8)
+
+
+def piece(shape, count):
+    return Batch(torch.empty(count, *shape), None, torch.arange(count))
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_the_share_of_the_peak_is_operations_done_over_operations_possible(cases, clock, monkeypatch, world):
+    """Steps are of two shapes, a budget bounds the batch of one, and of two workers one may be lost."""
     h100 = ACCELERATORS["h100"]
     monkeypatch.setattr(speed, "here", lambda place: h100)
     settings = cases.settings(batch=8, workers=2, precision="bf16")
-    meter = Meter(Work(flops=1e12, tokens=100), lambda: None, settings, HERE)
-    for _ in range(10):
+    work = {SMALL: Work(flops=1e12, tokens=100), LARGE: Work(flops=3e12, tokens=200)}
+    meter = Meter(work, lambda: None, SMALL, settings, Place(0, world))
+    for number in range(10):
         clock[0] += 0.5
-        meter.add(0.1)
+        own = piece(LARGE, 1) if number % 2 else piece(SMALL, 4)
+        meter.add(0.1, [own] * (2 // world))
     figures = meter.figures()
-    assert figures["tokens_per_s"] == pytest.approx(100 * 8 / 0.5)
-    assert figures["tflops"] == pytest.approx(16)
-    assert figures["step_cpu_s"] == pytest.approx(2 * 1.5 * 0.5)
-    assert figures["mfu"] == pytest.approx(16e12 / (2 * 989.4e12))
+    assert figures["samples_per_s"] == pytest.approx((8 + 2) / 1)
+    assert figures["tokens_per_s"] == pytest.approx((8 * 100 + 2 * 200) / 1)
+    assert figures["tflops"] == pytest.approx(8 + 2 * 3)
+    assert figures["step_cpu_s"] == pytest.approx(world * 1.5 * 0.5)
+    assert figures["mfu"] == pytest.approx(14e12 / (world * 989.4e12))
 
 
-def test_after_twenty_steps_the_prediction_stands_beside_the_median(cases, clock, data, tmp_path):
+def test_after_twenty_steps_of_its_shape_the_prediction_stands_beside_the_median(cases, clock, data, tmp_path):
     job = cases.job(data, tmp_path / "work")
     plan = forecast(job.build, job.space.shape, (3, 6), job.settings, [ACCELERATORS["h100"]]).on[0]
-    meter = Meter(Work(1.0, 1), lambda: plan, job.settings, HERE)
-    for number in range(20):
+    meter = Meter({SMALL: Work(1.0, 1), LARGE: Work(1.0, 1)}, lambda: plan, SMALL, job.settings, HERE)
+    for number in range(39):
         assert meter.comparison() == {}
-        clock[0] += 100.0 if number == 0 else 0.25
-        meter.add(0.0)
+        clock[0] += 100.0 if number == 0 or number % 2 else 0.25
+        meter.add(0.0, [piece(LARGE if number % 2 else SMALL, 4)])
     told = {"predicted_step_s": plan.step_s, "measured_step_s": 0.25, "measured_step_cpu_s": 0.375}
     assert meter.comparison() == told
 
