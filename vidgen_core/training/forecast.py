@@ -4,13 +4,14 @@ The learner is built of tensors without values (PyTorch's fake tensors, which ar
 one step is taken with them. What autograd keeps for the backward pass is so known without a byte of it being held.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -25,6 +26,7 @@ from vidgen_core.interfaces import Batch, Learner, Text
 from vidgen_core.training.accelerators import Accelerator, uses_bfloat16
 from vidgen_core.training.buckets import Bucket
 from vidgen_core.training.settings import TrainSettings
+from vidgen_core.training.units import splittable, units, wrapped
 
 __all__ = ["Forecast", "Memory", "On", "Trial", "forecast", "rehearse", "step_seconds"]
 
@@ -39,7 +41,9 @@ class Memory(Frozen):
     """Bytes that each worker holds at the fullest moment of a step.
 
     Args:
-        weights, gradients, moments, averages: Of the learner and its optimizers, in float32.
+        weights, gradients, moments, averages: Of the learner and its optimizers, in float32. Where workers share the
+            weights of units, a worker holds its part, and one unit whole with its gradient.
+        before: The weights as they were before a step that is logged, to tell how far it moved them.
         activations: What the backward pass of one piece needs; None where it hangs on drawn values.
 
     """
@@ -48,12 +52,14 @@ class Memory(Frozen):
     gradients: int
     moments: int
     averages: int
+    before: int
     activations: int | None
 
     @property
     def total(self) -> int:
         """Their sum; without activations where those are not known."""
-        return self.weights + self.gradients + self.moments + self.averages + (self.activations or 0)
+        held = self.weights + self.gradients + self.moments + self.averages + self.before
+        return held + (self.activations or 0)
 
 
 class Trial(NamedTuple):
@@ -150,8 +156,11 @@ def forecast(
 
 
 def rehearse(build: Callable[[], Learner], shape: Shape, text: tuple[int, int], count: int,
-             *, device: str, half: bool) -> Trial | None:  # fmt: skip
+             *, device: str, half: bool, recompute: bool = False) -> Trial | None:  # fmt: skip
     """What the losses of `count` samples do on a device, which need not be there.
+
+    Where units are computed again for the backward pass, their inputs are kept, and what the largest unit needs besides
+    while it is its turn.
 
     None where a learner's work hangs on the values that it draws, which tensors without values do not have, and where
     its losses take gradients themselves on a device that is not there.
@@ -159,7 +168,12 @@ def rehearse(build: Callable[[], Learner], shape: Shape, text: tuple[int, int], 
     with FakeTensorMode(), torch.device(device), _half(device, half):
         try:
             learner = build()
-            return _watched(learner, _empty_batch(learner, shape, text, count))
+            batch = _empty_batch(learner, shape, text, count)
+            trial, largest = _watched(learner, batch)
+            if not recompute:
+                return trial
+            wrapped(learner, compiled=False, recomputed=True)
+            return trial._replace(saved_bytes=_watched(learner, batch)[0].saved_bytes + largest)
         except _UNKNOWN:
             return None
         except RuntimeError as error:
@@ -195,21 +209,36 @@ def _on(
     device = "cpu" if accelerator.name == "cpu" else "cuda"
     native = accelerator.bf16_tflops > accelerator.fp32_tflops
     half = uses_bfloat16(settings, native=native)
-    values = sum(value.numel() for value in learner.parameters() if value.requires_grad)
-    trial = rehearse(build, shape, text, settings.batch // settings.pieces, device=device, half=half)
-    memory = Memory(
-        weights=_VALUE_BYTES * sum(value.numel() for value in (*learner.parameters(), *learner.buffers())),
-        gradients=_VALUE_BYTES * values,
-        moments=_VALUE_BYTES * _moments(learner, settings),
-        averages=_VALUE_BYTES * values,
-        activations=None if trial is None else trial.saved_bytes,
-    )
+    count = settings.batch // settings.pieces
+    trial = rehearse(build, shape, text, count, device=device, half=half, recompute=settings.recompute)
+    memory = _memory(learner, settings, None if trial is None else trial.saved_bytes)
     step_s = step_seconds(learner.work(shape, text[0]).flops, settings, accelerator, trial, half=half)
     free = 1e9 * accelerator.memory_gb - memory.total + (memory.activations or 0)
     return On(
         accelerator=accelerator, half=half, step_s=step_s, run_s=step_s * settings.steps, memory=memory,
         fits=free > (memory.activations or 0), accumulate=_accumulate(settings, memory.activations or 0, free),
     )  # fmt: skip
+
+
+def _memory(learner: Learner, settings: TrainSettings, activations: int | None) -> Memory:
+    split = splittable(learner, [unit for _, _, unit in units(learner)])
+    sharers = math.gcd(settings.shard_workers, settings.workers)
+    inside = {value for unit in split for value in unit.parameters()} if sharers > 1 else set()
+    # Rows are dealt out, so that the first worker has as many as any.
+    own = {
+        value: value.numel() // len(value) * -(-len(value) // sharers) if value in inside else value.numel()
+        for value in learner.parameters()
+    }
+    learned = sum(count for value, count in own.items() if value.requires_grad)
+    gathered = max((sum(value.numel() for value in unit.parameters()) for unit in split if inside), default=0)
+    return Memory(
+        weights=_VALUE_BYTES * (sum(own.values()) + gathered + sum(value.numel() for value in learner.buffers())),
+        gradients=_VALUE_BYTES * (learned + gathered),
+        moments=_VALUE_BYTES * _moments(learner, settings, own),
+        averages=_VALUE_BYTES * learned * (1 + len(settings.ema_lengths)),
+        before=_VALUE_BYTES * learned,
+        activations=activations,
+    )
 
 
 def _accumulate(settings: TrainSettings, activations: int, free: float) -> int | None:
@@ -221,12 +250,12 @@ def _accumulate(settings: TrainSettings, activations: int, free: float) -> int |
     return None
 
 
-def _moments(learner: Learner, settings: TrainSettings) -> int:
-    """Values that the optimizers keep: two a weight for AdamW, one for Muon."""
+def _moments(learner: Learner, settings: TrainSettings, own: Mapping[nn.Parameter, int]) -> int:
+    """Values that the optimizers keep: two a weight for AdamW, one for Muon; a worker has so many of each weight."""
     total = 0
     for player in learner.players().values():
         for name, value in player.parameters.items():
-            total += value.numel() * (1 if settings.optimizer == "muon" and name in player.hidden else 2)
+            total += own[value] * (1 if settings.optimizer == "muon" and name in player.hidden else 2)
     return total
 
 
@@ -257,9 +286,12 @@ class _Count(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _watched(learner: Learner, batch: Batch) -> Trial:
+def _watched(learner: Learner, batch: Batch) -> tuple[Trial, int]:
+    """What the losses do, and the bytes that one pass of the unit that keeps most adds to its input."""
     own = {value.untyped_storage()._cdata for value in learner.parameters()}
     kept: dict[int, Tensor] = {}
+    largest = 0
+    known: list[set[int]] = []
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -267,13 +299,27 @@ def _watched(learner: Learner, batch: Batch) -> Trial:
             kept[storage._cdata] = tensor
         return tensor
 
+    def held(besides: Collection[int] = ()) -> int:
+        return sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in besides)
+
+    def enter(_: nn.Module, given: tuple[Any, ...]) -> None:
+        known.append({one.untyped_storage()._cdata for one in given if isinstance(one, Tensor)} | kept.keys())
+
+    def leave(*_: Any) -> None:
+        nonlocal largest
+        largest = max(largest, held(known.pop()))
+
+    hooks = [hook for _, _, unit in units(learner)
+             for hook in (unit.register_forward_pre_hook(enter), unit.register_forward_hook(leave))]  # fmt: skip
     fullest = 0
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), _Count() as count:
         for _ in learner.losses(batch, Shapes(0)):
-            fullest = max(fullest, sum(tensor.untyped_storage().nbytes() for tensor in kept.values()))
+            fullest = max(fullest, held())
             # Its backward pass frees them before the next turn.
             kept.clear()
-    return Trial(fullest, count.operations)
+    for hook in hooks:
+        hook.remove()
+    return Trial(fullest, count.operations), largest
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from vidgen_core.layers.across import Recomputing
 from vidgen_core.training.place import Place
 from vidgen_core.training.settings import TrainSettings
 
-__all__ = ["lay_out", "plain_name", "shard", "units", "wrapped"]
+__all__ = ["lay_out", "plain_name", "shard", "splittable", "units", "wrapped"]
 
 
 def units(learner: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
@@ -89,8 +89,7 @@ def shard(learner: Learner, split: Sequence[nn.Module], mesh: DeviceMesh) -> Non
 
     What the learner wants kept whole is not split.
     """
-    kept = {module for name in learner.kept_whole for module in learner.get_submodule(name).modules()}
-    split = [unit for unit in split if unit not in kept]
+    split = splittable(learner, split)
     for unit in split:
         fully_shard(unit, mesh=mesh, reshard_after_forward=True)
     inside = {weight for unit in split for weight in unit.parameters()}
@@ -103,6 +102,12 @@ def shard(learner: Learner, split: Sequence[nn.Module], mesh: DeviceMesh) -> Non
             # Plain sums: a player divides by the number of pieces itself, and gloo knows no other reduction.
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
+
+
+def splittable(learner: Learner, split: Sequence[nn.Module]) -> list[nn.Module]:
+    """Of some parts those that the learner does not want kept whole."""
+    kept = {module for name in learner.kept_whole for module in learner.get_submodule(name).modules()}
+    return [unit for unit in split if unit not in kept]
 
 
 def plain_name(name: str) -> str:

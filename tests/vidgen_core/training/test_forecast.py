@@ -3,7 +3,7 @@ import torch
 
 from vidgen_core.errors import VidgenError
 from vidgen_core.families.flow_matching import Config
-from vidgen_core.interfaces import Space
+from vidgen_core.interfaces import Learner, Player, Space, Work
 from vidgen_core.training import loop
 from vidgen_core.training.accelerators import ACCELERATORS, Accelerator, choose, here
 from vidgen_core.training.forecast import Trial, forecast, rehearse, step_seconds
@@ -38,8 +38,65 @@ def test_what_a_learner_and_its_optimizers_hold_is_what_the_plan_says(optimizer)
     memory = plan(optimizer=optimizer).on[0].memory
     count = sum(value.numel() for value in state.learner.parameters())
     assert memory.moments == 4 * moments
-    assert memory.gradients == memory.averages == 4 * count
+    assert memory.gradients == memory.averages == memory.before == 4 * count
     assert memory.weights >= 4 * count
+
+
+class Stack(Learner):
+    """Blocks of which each keeps its input of `dim` and `wide` values a sample, whose product's input is kept too."""
+
+    reads_text = False
+
+    def __init__(self, depth, dim, wide):
+        super().__init__()
+        linear, relu = torch.nn.Linear, torch.nn.ReLU
+        self.blocks = torch.nn.ModuleList(
+            torch.nn.Sequential(linear(dim, wide), relu(), linear(wide, dim)) for _ in range(depth)
+        )
+        self.first = linear(dim, dim)
+
+    def players(self):
+        return {"stack": Player(dict(self.named_parameters()))}
+
+    def losses(self, batch, chance):
+        x = self.first(batch.video.flatten(1))
+        for block in self.blocks:
+            x = block(x)
+        yield "stack", x.sum()
+
+    def held_out(self, batch, chance):
+        raise NotImplementedError
+
+    def work(self, shape, text_tokens):
+        return Work(1e6, 1)
+
+
+def memory_of(depth=5, **changes):
+    made = forecast(lambda: Stack(depth, 8, 32), (8, 1, 1, 1), (0, 0), settings(**changes), [H100])
+    return made.on[0].memory
+
+
+def test_recomputing_keeps_the_inputs_of_units_and_the_inside_of_one():
+    kept, again = (memory_of(recompute=recompute) for recompute in (False, True))
+    assert kept.activations == 4 * 8 * (8 + 5 * (8 + 32))  # bytes, samples, values of each
+    assert again.activations == 4 * 8 * (8 + 5 * 8 + 32)
+    assert again.model_copy(update={"activations": kept.activations}) == kept
+
+
+def test_every_power_average_is_one_more_copy_of_the_weights():
+    one, three = memory_of(), memory_of(ema_lengths=(0.05, 0.1))
+    assert three.averages == 3 * one.averages
+    assert three.total - one.total == 2 * one.averages
+
+
+@pytest.mark.parametrize("sharers,part", [(2, 2), (4, 4)])
+def test_workers_that_share_units_hold_a_part_of_them_and_one_whole(sharers, part):
+    whole, parted = memory_of(workers=4), memory_of(workers=4, shard_workers=sharers)
+    unit, first = 8 * 32 * 2 + 32 + 8, 8 * 8 + 8
+    assert whole.weights == 4 * (first + 5 * unit)
+    assert parted.weights == parted.gradients == 4 * (first + 5 * unit // part + unit)
+    assert parted.averages == parted.before == parted.moments // 2 == 4 * (first + 5 * unit // part)
+    assert parted.activations == whole.activations
 
 
 def test_activations_grow_with_the_piece():
