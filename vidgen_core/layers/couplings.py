@@ -51,7 +51,9 @@ class ChannelMix(nn.Module):
     def forward(self, x: Latents) -> tuple[Latents, PerSample]:
         """Mixed, and the log determinant."""
         log_volume = torch.linalg.slogdet(self.weight.float()).logabsdet * math.prod(x.shape[2:])
-        return torch.einsum("ij,bj...->bi...", self.weight, x), log_volume.expand(len(x))
+        # What a flow carries on is never rounded; half precision is for what its networks say of it.
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.einsum("ij,bj...->bi...", self.weight, x), log_volume.expand(len(x))
 
     def flops(self, places: int) -> Flops:
         """Of so many places; the determinant, which no place adds to, is left out."""
@@ -104,5 +106,5 @@ class AffineCoupling(nn.Module):
         hidden = self.first(kept)
         if self.condition is not None and condition is not None:
             hidden = hidden + self.condition(condition)[..., None, None, None]
-        scale, shift = self.last(self.middle(hidden)).chunk(2, dim=1)
+        scale, shift = self.last(self.middle(hidden)).to(kept.dtype).chunk(2, dim=1)
         return nn.functional.logsigmoid(scale + 2), shift

@@ -159,7 +159,8 @@ class FlowBlock(nn.Module):
     ) -> tuple[Tokens, Tokens]:
         for number, layer in enumerate(self.layers):
             entries = layer(entries, context, past=None if pasts is None else pasts[number])
-        mean, log_scale = self.to_out(self.norm(entries)).chunk(2, dim=-1)
+        # In half precision what is said is rounded here, and neither tokens nor their volume from here on.
+        mean, log_scale = self.to_out(self.norm(entries)).to(self.start.dtype).chunk(2, dim=-1)
         return mean, _LARGEST_LOG_SCALE * torch.tanh(log_scale / _LARGEST_LOG_SCALE)
 
 

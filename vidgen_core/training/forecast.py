@@ -43,7 +43,7 @@ class Memory(Frozen):
     Args:
         weights, gradients, moments, averages: Of the learner and its optimizers, in float32. Where workers share the
             weights of units, a worker holds its part, and one unit whole with its gradient.
-        before: The weights as they were before a step that is logged, to tell how far it moved them.
+        copies: The weights as they were before a step that is logged, to tell how far it moved them.
         activations: What the backward pass of one piece needs; None where it hangs on drawn values.
 
     """
@@ -52,13 +52,13 @@ class Memory(Frozen):
     gradients: int
     moments: int
     averages: int
-    before: int
+    copies: int
     activations: int | None
 
     @property
     def total(self) -> int:
         """Their sum; without activations where those are not known."""
-        held = self.weights + self.gradients + self.moments + self.averages + self.before
+        held = self.weights + self.gradients + self.moments + self.averages + self.copies
         return held + (self.activations or 0)
 
 
@@ -236,7 +236,7 @@ def _memory(learner: Learner, settings: TrainSettings, activations: int | None) 
         gradients=_VALUE_BYTES * (learned + gathered),
         moments=_VALUE_BYTES * _moments(learner, settings, own),
         averages=_VALUE_BYTES * learned * (1 + len(settings.ema_lengths)),
-        before=_VALUE_BYTES * learned,
+        copies=_VALUE_BYTES * learned,
         activations=activations,
     )
 

@@ -55,6 +55,21 @@ def test_the_log_determinant_is_that_of_the_jacobian(network):
     assert network(one, text)[1].item() == pytest.approx(torch.linalg.slogdet(jacobian).logabsdet.item(), abs=1e-5)
 
 
+@torch.no_grad()
+def test_half_precision_rounds_what_networks_say_and_not_the_flow(network):
+    """Where all that they say are numbers without a rounding, both precisions give the same bits."""
+    numbers = torch.Generator().manual_seed(2)
+    for module in network.modules():
+        if isinstance(module, coupling_flow.AffineCoupling | tarflow.FlowBlock):
+            last = module.last if isinstance(module, coupling_flow.AffineCoupling) else module.to_out
+            last.weight.zero_()
+            last.bias.copy_((0.3 * torch.randn(last.bias.shape, generator=numbers)).bfloat16())
+    full = network(video(), TEXT)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = network(video(), TEXT)
+    assert all(torch.equal(one, other) for one, other in zip(full, half, strict=True))
+
+
 def test_before_training_transformers_are_the_identity():
     torch.manual_seed(0)
     noise, log_volume = KINDS["tarflow"].build(SPACE)(video(), TEXT)

@@ -38,7 +38,7 @@ def test_what_a_learner_and_its_optimizers_hold_is_what_the_plan_says(optimizer)
     memory = plan(optimizer=optimizer).on[0].memory
     count = sum(value.numel() for value in state.learner.parameters())
     assert memory.moments == 4 * moments
-    assert memory.gradients == memory.averages == memory.before == 4 * count
+    assert memory.gradients == memory.averages == memory.copies == 4 * count
     assert memory.weights >= 4 * count
 
 
@@ -95,7 +95,7 @@ def test_workers_that_share_units_hold_a_part_of_them_and_one_whole(sharers, par
     unit, first = 8 * 32 * 2 + 32 + 8, 8 * 8 + 8
     assert whole.weights == 4 * (first + 5 * unit)
     assert parted.weights == parted.gradients == 4 * (first + 5 * unit // part + unit)
-    assert parted.averages == parted.before == parted.moments // 2 == 4 * (first + 5 * unit // part)
+    assert parted.averages == parted.copies == parted.moments // 2 == 4 * (first + 5 * unit // part)
     assert parted.activations == whole.activations
 
 
