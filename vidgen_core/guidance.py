@@ -1,7 +1,8 @@
 """Classifier-free guidance and its variants as a wrapper: a network's output made of its outputs for two texts.
 
 Ho and Salimans 2022 (arXiv:2207.12598): n + scale (c - n), where c is the output for the prompt and n the one for the
-empty (or negative) prompt. Data, noise and velocity give the same samples, as they are affine in each other.
+empty (or negative) prompt. Data, noise and velocity give the same samples, as they are affine in each other. Variants
+that measure lengths must be given what they are defined on, `Guidance.space`.
 """
 
 from collections.abc import Callable

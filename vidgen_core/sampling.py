@@ -14,7 +14,7 @@ class Guidance(Frozen):
 
     Args:
         variant: "plain" classifier-free guidance; "projected" leaves out of the difference what is parallel to the
-            output for the prompt (APG); "zero_star" scales the output for the empty prompt first (CFG-Zero*).
+            data predicted for the prompt (APG); "zero_star" scales the velocity for the empty prompt first (CFG-Zero*).
         parallel: Share of the parallel part that "projected" keeps.
         longest: Largest norm of the difference in "projected"; None is any.
         rescale: Share of the output whose deviation is set to that of the output for the prompt.
@@ -30,6 +30,12 @@ class Guidance(Frozen):
     start: float = Field(1.0, ge=0, le=1)
     stop: float = Field(0.0, ge=0, le=1)
     last_scale: float | None = None
+
+    @property
+    def space(self) -> Literal["data", "velocity"] | None:
+        """In what the variant is defined, whatever a network puts out; None says the same in all."""
+        spaces: dict[str, Literal["data", "velocity"]] = {"projected": "data", "zero_star": "velocity"}
+        return spaces.get(self.variant)
 
 
 class Sampling(Frozen):

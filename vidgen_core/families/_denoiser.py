@@ -5,7 +5,7 @@ They differ in path, in what the network puts out, in the times at which it lear
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Discriminator, Field, Tag
@@ -21,11 +21,12 @@ from vidgen_core.interfaces import Ask, Batch, Player, Space, Text, Work
 from vidgen_core.known import hold, resampling, shown_frames
 from vidgen_core.networks import factorized_dit, unet3d
 from vidgen_core.paths import Path, expand_times
-from vidgen_core.predictions import Kind, Prediction, target
+from vidgen_core.predictions import Kind, Prediction, read, target
 from vidgen_core.shapes import Latents, PerSample, Times
 
 __all__ = ["Denoiser", "DenoiserConfig", "NetworkConfig"]
 
+_Network = Callable[[Latents, Times, Text | None], Latents]
 NetworkConfig = Annotated[
     Annotated[factorized_dit.Config, Tag("factorized_dit")] | Annotated[unet3d.Config, Tag("unet3d")],
     Discriminator(kind_or("factorized_dit")),
@@ -154,11 +155,16 @@ class Denoiser(Conditioned):
             network = hold(
                 network, ask.known, ask.known_mask, path=self.path, noise=noise, frame_times=self.config.frame_times
             )
-        follow = guided(network, ask.text, scale=ask.guidance, negative=ask.negative, how=ask.guiding)
+        space = ask.guiding.space
+        asked = network if space is None else self._saying(space, network)
+        follow = guided(asked, ask.text, scale=ask.guidance, negative=ask.negative, how=ask.guiding)
 
         def denoise(x: Latents, t: Tensor) -> Prediction:
             times = t.to(x).expand(len(x))
-            return self.read(follow(x, times), x, times)
+            said = follow(x, times)
+            if space is None:
+                return self.read(said, x, times)
+            return read(space, said, path=self.path, x=x, t=expand_times(times, x))
 
         def draw(step: int) -> Tensor:
             return chance.within("step", step).normal("sample", ask.index, ask.shape)
@@ -180,7 +186,16 @@ class Denoiser(Conditioned):
             times = torch.where(own[:, None], torch.stack(each, 1), times)
         return times, shown
 
-    def _told(self, ask: Ask) -> Callable[[Latents, Times, Text | None], Latents]:
+    def _saying(self, space: Literal["data", "velocity"], network: _Network) -> _Network:
+        """A network that says data or velocities."""
+
+        def saying(x: Latents, t: Times, text: Text | None) -> Latents:
+            prediction = self.read(network(x, t, text), x, t)
+            return prediction.data if space == "data" else prediction.velocity
+
+        return saying
+
+    def _told(self, ask: Ask) -> _Network:
         """The output under an ask's scalars; what guidance leads away from, a second half of the batch, has none."""
         scalars = self._scalars_of(ask)
         return lambda x, t, text: self.output(x, t, text, scalars(len(x)))

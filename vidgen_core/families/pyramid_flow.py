@@ -18,7 +18,7 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.families._conditioned import Conditioned, ConditionedConfig
 from vidgen_core.families._pyramid_history import History, Packing, levels_of
 from vidgen_core.guidance import guided
-from vidgen_core.interfaces import Ask, Batch, Player, Published, Space, Work
+from vidgen_core.interfaces import Ask, Batch, Player, Published, Space, Text, Work
 from vidgen_core.networks import mmdit
 from vidgen_core.networks.mmdit import Frames, Kept
 from vidgen_core.paths import RectifiedFlow, shift_times
@@ -34,6 +34,7 @@ PUBLISHED = {  # arXiv:2410.05954, section 4.1
 _HELD_OUT_RESTS = (0.9, 0.5, 0.1)
 # A velocity read from data divides by the weight of the noise; where less of a stage is ahead, it is taken from here.
 _SMALLEST_REST = 0.05
+_Said = Literal["data", "velocity"]
 
 
 class Config(ConditionedConfig):
@@ -57,8 +58,8 @@ class Config(ConditionedConfig):
 
     network: mmdit.Config = mmdit.Config()
     units: tuple[int, ...] = Field((1, 2, 1), min_length=1)
-    prediction: Literal["data", "velocity"] = "data"
-    loss_on: Literal["data", "velocity"] = "data"
+    prediction: _Said = "data"
+    loss_on: _Said = "data"
     stage_shift: float = Field(1.0, gt=0)
     history_noise: float = Field(1 / 3, ge=0, lt=1)
     first_steps: int = Field(2, ge=1)
@@ -209,19 +210,9 @@ class PyramidFlow(Conditioned):
         self, output: Latents, stage: Stage, data: Latents, x: Latents, rest: Tensor, velocity: Latents
     ) -> Tensor:
         """Mean squared error of what the loss is on, [B, frames]."""
-        if self.config.loss_on == "velocity":
-            errors = self._velocity(stage, output, x, rest) - velocity
-        elif self.config.prediction == "velocity":
-            errors = stage.data(output, x, rest) - data
-        else:
-            errors = output - data
-        return (errors**2).mean((1, 3, 4))
-
-    def _velocity(self, stage: Stage, output: Latents, x: Latents, rest: Tensor) -> Latents:
-        """What an output says of `start - end`."""
-        if self.config.prediction == "velocity":
-            return output
-        return stage.velocity(output, x, rest.clamp_min(_SMALLEST_REST) if stage.end_noise == 0 else rest)
+        config = self.config
+        said = _turned(output, config.prediction, config.loss_on, stage, x, rest)
+        return ((said - (velocity if config.loss_on == "velocity" else data)) ** 2).mean((1, 3, 4))
 
     def _scale(self, stage: Stage) -> int:
         return int(2**stage.halvings)
@@ -272,10 +263,8 @@ class _Making:
         """What a sampler asks in a stage, whose line is a rectified flow from its start (noise) to its end (data)."""
         family, ask = self._family, self._ask
         before = self.history.read_by_next(stage.number)
-        follow = guided(
-            lambda x, t, _: self._output(stage, number, before, x, t), ask.text, scale=self._scale(number),
-            negative=ask.negative, how=ask.guiding.model_copy(update={"last_scale": None}),
-        )  # fmt: skip
+        own = family.config.prediction
+        kind = own if ask.guiding.space is None else ask.guiding.space
 
         def denoise(x: Latents, rest: Tensor) -> Prediction:
             rests = rest.to(x).expand(len(x))
@@ -283,8 +272,16 @@ class _Making:
             if held is not None:
                 start, end, mask = held
                 x = torch.where(mask, wide * start + (1 - wide) * end, x)
-            output = follow(x, stage.time(rests))
-            return read("velocity", family._velocity(stage, output, x, wide), path=RectifiedFlow(), x=x, t=wide)
+
+            def network(x: Latents, t: Tensor, _: Text | None) -> Latents:
+                return _turned(self._output(stage, number, before, x, t), own, kind, stage, x, wide[:1])
+
+            follow = guided(
+                network, ask.text, scale=self._scale(number), negative=ask.negative,
+                how=ask.guiding.model_copy(update={"last_scale": None}),
+            )  # fmt: skip
+            velocity = _turned(follow(x, stage.time(rests)), kind, "velocity", stage, x, wide)
+            return read("velocity", velocity, path=RectifiedFlow(), x=x, t=wide)
 
         return denoise
 
@@ -309,6 +306,15 @@ class _Making:
         # A stage starts with means of blocks of its own, or with noise alone.
         whole = [masks[0] == 1, *(finer(coarse) == 1 for coarse in masks[:-1])]
         return list(zip(levels_of(known, count), whole, strict=True))
+
+
+def _turned(said: Latents, of: _Said, to: _Said, stage: Stage, x: Latents, rest: Tensor) -> Latents:
+    """What is said of x, as data or as the velocity `start - end` of its line in a stage."""
+    if of == to:
+        return said
+    if to == "data":
+        return stage.data(said, x, rest)
+    return stage.velocity(said, x, rest.clamp_min(_SMALLEST_REST) if stage.end_noise == 0 else rest)
 
 
 def _taken(video: Latents, numbers: Tensor) -> Latents:

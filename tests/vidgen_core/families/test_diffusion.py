@@ -8,10 +8,12 @@ import torch
 from vidgen_core.chance import Chance
 from vidgen_core.errors import VidgenError
 from vidgen_core.families import diffusion, flow_matching
-from vidgen_core.interfaces import Ask, Batch, Space
+from vidgen_core.interfaces import Ask, Batch, Space, Text
 from vidgen_core.networks import factorized_dit
 from vidgen_core.objectives.couplings import nearest
 from vidgen_core.paths import expand_times
+from vidgen_core.predictions import target
+from vidgen_core.sampling import Guidance
 
 SPACE = Space(channels=2, frames=4, height=4, width=4, text_dim=0)
 NETWORK = factorized_dit.Config(dim=32, depth=1, heads=2)
@@ -39,6 +41,29 @@ def test_with_min_snr_the_loss_is_the_bounded_ratio_on_the_datas_error_whatever_
     error = (family.read(off, x, T).data - video).pow(2).flatten(1).mean(1)
     ratio = (family.path.alpha(T) / family.path.sigma(T)) ** 2
     assert torch.allclose(family.weight(T) * 0.01, ratio.clamp_max(5.0) * error, rtol=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("variant", ["plain", "projected", "zero_star"])
+def test_what_guidance_makes_does_not_depend_on_what_the_network_puts_out(variant):
+    """The same knowledge said as noise, data and v; the empty output scales velocities, a projection turns data."""
+    like = torch.randn(2, *SPACE.shape, generator=torch.Generator().manual_seed(3))
+    text = Text(torch.ones(2, 1, 1), torch.ones(2, 1, dtype=torch.bool))
+    made = {}
+    for kind, guiding in [*((kind, variant) for kind in ("noise", "data", "v")), ("data", "plain")]:
+        family = built(schedule="scaled_linear", prediction=kind)
+
+        def output(x, t, text, _, path=family.path, kind=kind):
+            said = text.mask.any(1)[:, None, None, None, None]
+            times, data = expand_times(t, x), torch.where(said, like[:1], 0.5 * like[1:]) + 0.1 * x
+            return target(kind, path=path, data=data, noise=(x - path.alpha(times) * data) / path.sigma(times), t=times)
+
+        family.output = output
+        how = {"guidance": 3.0, "guiding": Guidance(variant=guiding), "steps": 5, "sampler": "heun"}
+        made[kind, guiding] = family.generate(Ask(torch.arange(2), SPACE.shape, text, **how), Chance(0))
+    assert torch.allclose(made["noise", variant], made["data", variant], atol=1e-3)
+    assert torch.allclose(made["v", variant], made["data", variant], atol=1e-3)
+    assert torch.allclose(made["data", "plain"], made["data", variant], atol=1e-3) == (variant == "plain")
 
 
 def test_levels_are_drawn_equally_often_and_none_is_clean():
