@@ -72,8 +72,6 @@ class State:
         if sorted(owned) != sorted(id(value) for value in learner.parameters() if value.requires_grad):
             raise ValueError("the players of a learner must own each trainable parameter exactly once")
         self._is_split = any(training.is_split for training in self.players.values())
-        saved = learner.state_dict().keys()
-        self._buffers = [b for name, b in learner.named_buffers() if name in saved and b.is_floating_point()]
         self.step = self.skipped = self.skipped_in_row = 0
 
     def tensors(self) -> dict[str, Tensor]:
@@ -155,10 +153,6 @@ class State:
                 else cure,
             )
 
-    def share_buffers(self, place: Place) -> None:
-        """Give every worker the first worker's running statistics, so that a checkpoint speaks for all of them."""
-        place.take_first_(self._buffers)
-
 
 def run(
     state: State, batches: Iterable[Sequence[Batch]], *, chance: Chance, settings: TrainSettings, place: Place,
@@ -188,7 +182,6 @@ def run(
         take = partial(Training.turn, rate=step_rate, place=place, stop=stop())
         before = remember(state.players) if (state.step + 1) % settings.log_every == 0 else {}
         turns = list(_turns(state, pieces, take, chance=chance, settings=settings, place=place))
-        state.share_buffers(place)
         state.count(turns, settings, pieces)
         yield Step(state.step, turns, step_rate, wait_s, ratios(before, state.players, place), pieces)
 

@@ -57,14 +57,6 @@ class Place:
         if self.world > 1:
             distributed.all_reduce(tensor, group=group)
 
-    def take_first_(self, tensors: list[Tensor]) -> None:
-        """Replace tensors by those of the first worker."""
-        if self.world > 1 and tensors:
-            flat = torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors])
-            distributed.broadcast(flat, src=0)
-            for tensor, values in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-                tensor.detach().copy_(values.view_as(tensor))
-
     def gather(self, value: Any) -> list[Any]:
         """Every worker's value, in the order of their ranks."""
         if self.world == 1:

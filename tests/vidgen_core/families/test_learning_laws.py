@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vidgen_core import weights
 from vidgen_core.chance import Chance
 from vidgen_core.interfaces import Batch
+from vidgen_core.layers.across import BatchNorm
 from vidgen_core.training.forecast import rehearse
 
 
@@ -116,6 +117,11 @@ def test_what_was_saved_goes_on_as_if_nothing_had_been(subject):
     subject.train(after, settings, Chance(0), batches[2:])
     assert torch.equal(flat(after.learner), flat(unbroken.learner))
     assert torch.equal(averaged(after), averaged(unbroken))
+
+
+def test_running_statistics_are_of_all_workers_so_that_a_checkpoint_speaks_for_each(subject):
+    norms = [one for one in subject.learner().modules() if isinstance(one, torch.nn.modules.batchnorm._NormBase)]
+    assert all(isinstance(one, BatchNorm) or not one.track_running_stats for one in norms)
 
 
 @torch.no_grad()

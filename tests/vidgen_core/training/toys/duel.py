@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from vidgen_core.chance import Chance
 from vidgen_core.interfaces import Batch, Frozen, Learner, Player, Space, Work
+from vidgen_core.layers.across import BatchNorm
 
 
 class Config(Frozen):
@@ -28,7 +29,7 @@ class Duel(Learner):
         self.seen_critic: list[float] = []
         self.generator = nn.Sequential(
             nn.Conv3d(space.channels, config.hidden, 1),
-            nn.BatchNorm3d(config.hidden) if config.normalize else nn.SiLU(),
+            BatchNorm(config.hidden) if config.normalize else nn.SiLU(),
             nn.Conv3d(config.hidden, space.channels, 1),
         )
         self.critic = nn.Conv3d(space.channels, 1, 3, padding=1)
