@@ -158,7 +158,7 @@ class CVRL(VideoEncoder):
         for number, start in enumerate(starts(batch.video.shape[2], config.frames, config.stride, draws)):
             part = resized(_taken(batch.video, start, config.frames, config.stride), config.side_px)
             noise = chance.normal(f"noise {number}", batch.index, tuple(part.shape[1:])) if config.noise else None
-            views.append(self._view(part, chance.uniform(f"view {number}", batch.index, (16,)), number, noise))
+            views.append(self._view(part, chance.uniform(f"view {number}", batch.index, (17,)), number, noise))
         # Both through the network at once: batch norm sees them together.
         first, second = self.head(self._features(torch.cat(views))).chunk(2)
         return first, second
@@ -180,7 +180,7 @@ class CVRL(VideoEncoder):
         lost = recolored(video, torch.full_like(draws[:, :5], 0.5), strength=0.0, gray=1.0)
         video = torch.where((draws[:, 11] < config.gray).view(-1, 1, 1, 1, 1), lost, video)
         video = blurred(video, draws[:, 12:14], share=config.blurs[number])
-        video = solarized(video, draws[:, 13:14], share=config.solarizes) if number == 1 else video
+        video = solarized(video, draws[:, 16:17], share=config.solarizes) if number == 1 else video
         if noise is not None:
             video = video + noise * (config.noise * draws[:, 15]).view(-1, 1, 1, 1, 1)
         return self._read(video, draws[:, 14] < config.moving)

@@ -6,6 +6,7 @@ with a network that is preconditioned for every level of noise.
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -30,8 +31,8 @@ _SCHEDULES: dict[str, Callable[[], Tensor]] = {
     "scaled_linear": betas.scaled_linear,
     "cosine": betas.cosine,
 }
-# Karras et al. 2022, table 1: mean and deviation of the logarithm of training levels.
-_LOG_LEVEL_MEAN, _LOG_LEVEL_STD = -1.2, 1.2
+# Karras et al. 2022, table 1, for data of deviation 0.5: mean and deviation of the logarithm of training levels.
+_LOG_LEVEL_MEAN, _LOG_LEVEL_STD, _DATA_STD = -1.2, 1.2, 0.5
 
 
 class Config(DenoiserConfig):
@@ -46,7 +47,7 @@ class Config(DenoiserConfig):
         min_snr: Bound gamma on the weight that the data's error has at little noise (Hang et al. 2023,
             arXiv:2303.09556); None weighs errors of what the network puts out evenly. The bound takes all weight from
             levels of much noise, where it is decided what a clip shows and where it moves.
-        data_std: Deviation of the data, for which EDM's network is preconditioned.
+        data_std: Deviation of the data, for which EDM's network is preconditioned; its levels of noise go with it.
         shown_frames, text_dropout, scalar_dropout: See `DenoiserConfig`.
 
     """
@@ -125,7 +126,7 @@ class Diffusion(Denoiser):
     def __init__(self, config: Config, space: Space) -> None:
         edm = config.schedule == "edm"
         kind: Kind = "data" if edm else config.prediction
-        path = VarianceExploding() if edm else _discrete(config)
+        path = _exploding(config.data_std / _DATA_STD) if edm else _discrete(config)
         super().__init__(config, config.network, space, path=path, kind=kind)
         self.scaled = Preconditioning(config.data_std) if edm else None
 
@@ -135,16 +136,15 @@ class Diffusion(Denoiser):
         if self.scaled is None:
             return {f"t{time}": time for time in (0.1, 0.3, 0.5, 0.7, 0.9)}
         places = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
-        levels = torch.exp(_LOG_LEVEL_MEAN + _LOG_LEVEL_STD * torch.special.ndtri(places))
+        levels = self._levels(torch.special.ndtri(places))
         times = (levels / self.path.prior_std).tolist()
         return {f"q{place:.1f}": time for place, time in zip(places.tolist(), times, strict=True)}
 
     def draw_times(self, chance: Chance, index: Tensor) -> PerSample:
-        """A level of a discrete process, all equally often; for EDM log-normal (eq. 2 of section 5)."""
+        """A level of a discrete process, all equally often; for EDM log-normal."""
         if isinstance(self.path, VariancePreserving):
             return (chance.uniform("time", index) * self.path.levels).floor().add(1) / self.path.levels
-        level = torch.exp(_LOG_LEVEL_MEAN + _LOG_LEVEL_STD * chance.normal("time", index, ()))
-        return level / self.path.prior_std
+        return self._levels(chance.normal("time", index, ())) / self.path.prior_std
 
     def weight(self, t: PerSample) -> PerSample:
         """EDM's, which makes all levels' errors of the bare network count alike; or what min_snr says."""
@@ -172,11 +172,20 @@ class Diffusion(Denoiser):
         """Levels of the process."""
         return self.path.grid(steps)
 
+    def _levels(self, normal: Tensor) -> Tensor:
+        """EDM's training levels for standard normal numbers (eq. 2 of section 5), in units of the data's deviation."""
+        return self.config.data_std / _DATA_STD * torch.exp(_LOG_LEVEL_MEAN + _LOG_LEVEL_STD * normal)
+
     def _heard(self, t: Times) -> Times:
         """EDM's levels for the network: their logarithms on a line from the smallest, 0, to the largest, 1."""
         assert isinstance(self.path, VarianceExploding)
         smallest, largest = math.log(self.path.smallest), math.log(self.path.largest)
         return (self.path.sigma(t).clamp_min(self.path.smallest).log() - smallest) / (largest - smallest)
+
+
+def _exploding(unit: float) -> Path:
+    path = VarianceExploding()
+    return replace(path, smallest=unit * path.smallest, largest=unit * path.largest)
 
 
 def _discrete(config: Config) -> Path:

@@ -64,6 +64,19 @@ def test_views_are_of_a_sample_and_its_place_in_the_stream_alone():
     assert torch.allclose(encoder._seen(alone, Chance(0))[0], encoder._seen(batch, Chance(0))[0][1:2], atol=1e-5)
 
 
+def test_how_much_a_view_is_blurred_says_nothing_of_whether_it_is_solarized():
+    config = cvrl.Config.tiny().model_copy(update={"blurs": (0.0, 0.0), "solarizes": 0.5, "noise": 0.0})
+    encoder, numbers = config.build(), torch.Generator().manual_seed(0)
+    draws = torch.rand(1, 17, generator=numbers).repeat(9, 1)
+    video = (torch.rand(1, 3, 3, 8, 8, generator=numbers) * 2 - 1).repeat(9, 1, 1, 1, 1)
+    distinct = []
+    for place in range(12, 17):
+        changed = draws.clone()
+        changed[:, place] = torch.linspace(0, 0.99, 9)
+        distinct.append(len(encoder._view(video, changed, 1, None).unique(dim=0)))
+    assert distinct == [1, 1, 2, 1, 2]  # blurred or not, how much; without its mean or not; noise; solarized or not
+
+
 def test_what_moves_and_what_is_still_lie_apart_and_make_the_video_together():
     torch.manual_seed(0)
     encoder, video = cvrl.Config.tiny().build(), torch.rand(2, 3, 4, 8, 8) * 2 - 1

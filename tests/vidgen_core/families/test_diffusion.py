@@ -94,6 +94,21 @@ def test_an_untrained_edm_predicts_the_best_linear_guess():
     assert torch.allclose(family.output(x, T, None), 0.25 / (sigma**2 + 0.25) * x, atol=1e-5)
 
 
+@torch.no_grad()
+def test_edm_learns_and_draws_the_same_in_any_unit_of_the_data():
+    small, large = (built(schedule="edm", data_std=std) for std in (0.5, 2.0))
+    for one, other in zip(small.parameters(), large.parameters(), strict=True):
+        other.copy_(one.add_(0.1 * torch.randn_like(one)))
+    scaled = Batch(4 * batch().video, None, batch().index)
+    for one, other in zip(small.losses(batch(), Chance(0)), large.losses(scaled, Chance(0)), strict=True):
+        assert other[1].item() == pytest.approx(one[1].item(), rel=1e-4)
+    times = [list(family.held_out_times.values()) for family in (small, large)]
+    assert times[0] == pytest.approx(times[1], rel=1e-5)
+    ask = Ask(torch.arange(2), SPACE.shape, steps=4)
+    drawn = [family.generate(ask, Chance(0)) for family in (small, large)]
+    assert torch.allclose(drawn[1], 4 * drawn[0], rtol=1e-3, atol=1e-3)
+
+
 def test_the_loss_of_a_network_that_says_nothing_is_the_variance_of_what_it_should_say():
     plain = built(prediction="noise", min_snr=None)
     loss = next(iter(plain.losses(Batch(torch.zeros(512, *SPACE.shape), None, torch.arange(512)), Chance(0))))[1]
