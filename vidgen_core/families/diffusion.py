@@ -84,7 +84,7 @@ class Config(DenoiserConfig):
     def tiny(cls) -> "Config":
         """Learns the sample videos on a laptop in minutes."""
         network = factorized_dit.Config(stem_channels=64)
-        return cls(network=network, snr_shift=16.0, zero_terminal=True, prediction="data")
+        return cls(network=network, snr_shift=25.0, zero_terminal=True, prediction="data")
 
     @classmethod
     def base(cls) -> "Config":
