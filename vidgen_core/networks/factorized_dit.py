@@ -110,8 +110,10 @@ class FactorizedDiT(nn.Module):
         self.register_buffer("positions", space_time_positions(*grid, config.dim), persistent=False)
         self.time = TimeEmbedding(config.dim)
         self.text_tokens = nn.Linear(space.text_dim, config.dim) if space.text_dim else None
-        self.text_pooled = nn.Sequential(
-            nn.Linear(config.dim, config.dim), nn.SiLU(), nn.Linear(config.dim, config.dim)
+        self.text_pooled = (
+            nn.Sequential(nn.Linear(config.dim, config.dim), nn.SiLU(), nn.Linear(config.dim, config.dim))
+            if space.text_dim
+            else None
         )
         self.scalars = ScalarEmbedding(space.scalars, config.dim) if space.scalars else None
         self.space_blocks = nn.ModuleList(Block(config, text=space.text_dim > 0) for _ in range(config.depth))
@@ -157,7 +159,7 @@ class FactorizedDiT(nn.Module):
             total += embed.on_data
         else:
             total += embed + self.stem.flops(shape[1:]) + self.head.flops(shape[1:])
-        if self.text_tokens is not None and text_tokens:
+        if self.text_tokens is not None and self.text_pooled is not None and text_tokens:
             total += product(self.text_tokens, text_tokens).on_data
             total += product(self.text_pooled[0], 1) + product(self.text_pooled[2], 1)
         for space_block, time_block in zip(self.space_blocks, self.time_blocks, strict=True):
@@ -172,7 +174,7 @@ class FactorizedDiT(nn.Module):
     def _read(self, t: Tensor, text: Text | None) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """The condition of each latent frame [B, T, dim], and the words with their mask."""
         condition = self.time(t)
-        if self.text_tokens is None or text is None:
+        if self.text_tokens is None or self.text_pooled is None or text is None:
             return condition, None
         words = self.text_tokens(text.tokens)
         # The sum over words, so that each word adds its direction whatever else is said.

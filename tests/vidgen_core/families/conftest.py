@@ -111,6 +111,14 @@ def generating(request) -> Subject:
     return found
 
 
+@pytest.fixture(params=[name for _, name in FAMILIES])
+def textless(request) -> Subject:
+    """Every family where clips have no captions."""
+    config = discovery.load("vidgen_core.families", request.param).Config.tiny()
+    space = SPACE.model_copy(update={"text_dim": 0})
+    return Subject(lambda: config.build(space), SPACE.shape, reads_text=False)
+
+
 @pytest.fixture
 def encoder():
     return ENCODER

@@ -57,6 +57,14 @@ def test_losses_are_finite_scalars_of_players_and_reach_every_parameter(subject)
     assert reached == {(player, name) for player, one in players.items() for name in one.parameters}
 
 
+def test_without_text_no_weight_waits_for_it(textless):
+    learner = textless.learner()
+    found = [loss for _, loss in learner.losses(textless.batch(), Chance(0))]
+    weights = [value for value in learner.parameters() if value.requires_grad]
+    gradients = torch.autograd.grad(sum(found), weights, allow_unused=True)
+    assert all(gradient is not None for gradient in gradients)
+
+
 def test_losses_are_a_function_of_weights_samples_and_seed(subject):
     learner = subject.learner()
     said = []
