@@ -2,18 +2,20 @@
 
 Without one it is a denoising diffusion GAN (Xiao et al. 2021, arXiv:2112.07804): a step is too large for its result to
 be a Gaussian, so a critic tells pairs of a noisy sample and a less noisy one apart, real ones from those that the
-predicted data make. With one it starts from the teacher's weights and is also drawn to what the teacher says of its
+predicted data make. Xiao et al. also give the network a latent z, so that it draws different data for one noisy sample;
+ours has none: what differs between draws is the noise of each step alone, and where one step leads to several modes a
+student without a teacher answers with a blend of them, the more so the fewer steps. With one it starts from the teacher's weights and is also drawn to what the teacher says of its
 samples: adversarial diffusion distillation (Sauer et al. 2023, arXiv:2311.17042, eq. 1 and 4).
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidgen_core.chance import Chance
 from vidgen_core.choices import FamilyChoice
@@ -93,6 +95,9 @@ class DiffusionGAN(Family):
         )
         # A pair of samples, and a plane that tells the time of the noisier one.
         self.critic = config.critic.critic(space.model_copy(update={"channels": 2 * space.channels + 1}))
+        # Checkpoints and finished models lack the teacher, which `begin` reads where it lies.
+        self.register_state_dict_post_hook(_drop_teacher)
+        self.register_load_state_dict_post_hook(_miss_no_teacher)
 
     @property
     def path(self) -> NoisePath:
@@ -220,3 +225,18 @@ class _StepCritic:
     def _scaled(self, sample: Latents, time: PerSample) -> Latents:
         time = expand_times(time, sample)
         return sample * (self.path.alpha(time) ** 2 + self.path.sigma(time) ** 2).rsqrt()
+
+
+def _is_teachers(name: str) -> bool:
+    return name.startswith("teacher.")
+
+
+def _drop_teacher(family: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    del family, metadata
+    for name in [name for name in state if _is_teachers(name.removeprefix(prefix))]:
+        del state[name]
+
+
+def _miss_no_teacher(family: nn.Module, keys: Any) -> None:
+    del family
+    keys.missing_keys[:] = [name for name in keys.missing_keys if not _is_teachers(name)]
