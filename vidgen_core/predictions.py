@@ -1,4 +1,4 @@
-"""One network output, read as data, noise, velocity or score.
+"""One network output, read as data, noise or velocity.
 
 Whatever a network was trained to put out, a sampler reads what it needs: all readings are affine in each other.
 """
@@ -42,11 +42,6 @@ class Prediction:
     def velocity(self) -> Tensor:
         """Along which solvers step; see `paths.py`."""
         return self.path.velocity(self.data, self.noise, self.t)
-
-    @property
-    def score(self) -> Tensor:
-        """Gradient of the log density of x: -eps / sigma."""
-        return -self.noise / self.path.sigma(self.t).clamp_min(_TINY)
 
 
 #: What a sampler asks: x [B, C, T, H, W] and one time for all of them.

@@ -17,7 +17,7 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 from vidgen_core.interfaces import Codec, Learner
 from vidgen_core.training import loop
-from vidgen_core.training.buckets import bucket_name
+from vidgen_core.training.buckets import Bucket, bucket_name
 from vidgen_core.training.checkpoints import Checkpoints
 from vidgen_core.training.disk import disk_errors
 from vidgen_core.training.held_out import held_out
@@ -88,6 +88,8 @@ def fit(
     torch.set_num_threads(settings.threads_per_worker)
     learner = job.build()
     train, held = (_open(job, split, learner) for split in (job.data.train, job.data.held_out))
+    if learner.joins_samples:
+        _check_joined(job, train)
     digest = job.digest(train.digest)
     if (fitted := finished(job, digest)) is not None:
         return fitted
@@ -228,6 +230,20 @@ def _check_space(job: Job, samples: Samples, *, any_shape: bool, all_there: bool
             allowed=f"text width {space.text_dim}, (channels, frames, height, width) {space.shape}",
             move="Build the family for the space of the latents and of the text encoder that were stored",
         )
+
+
+def _check_joined(job: Job, train: Samples) -> None:
+    """What learns by comparing samples must meet two at a time, of every shape."""
+    settings = job.settings
+    for shape, numbers in train.buckets.items():
+        bucket = Bucket.of(shape, numbers, settings)
+        if bucket.rate and bucket.batch < 2 * settings.pieces:
+            raise VidgenError(
+                f"{job.name} compares the samples of a step, and would meet one at a time",
+                got=f"{bucket.batch} of {bucket_name(shape)} a step, in {settings.pieces} pieces",
+                allowed=f"at least {2 * settings.pieces}",
+                move="Raise training.batch or training.token_budget, or lower training.accumulate",
+            )
 
 
 def _resume(state: loop.State, kept: Checkpoints, place: Place) -> tuple[dict[str, Any] | None, list[str]]:

@@ -38,10 +38,6 @@ class Order:
         # A batch can touch the end of one epoch and the start of the next.
         self._epoch = lru_cache(2)(lambda epoch: chance.permutation("order", length, epoch).numpy())
 
-    def number(self, position: int) -> int:
-        """The sample at a position."""
-        return int(self.stretch(position, 1)[0])
-
     def stretch(self, position: int, count: int) -> NDArray[np.int64]:
         """The samples at `count` positions from one on."""
         epoch, place = divmod(position, self._length)

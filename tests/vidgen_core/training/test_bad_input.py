@@ -74,3 +74,15 @@ def test_a_folder_with_checkpoints_of_another_family_is_left_alone(data, cases, 
         fit(cases.job(data, tmp_path / "work", name="duel"), place=ALONE)
     assert {file: file.read_bytes() for file in (job.work_dir / "checkpoints").rglob("*.*")} == before
     assert latest_step(job) == 4
+
+
+def test_what_compares_samples_must_meet_two_at_a_time_of_every_shape(cases, tmp_path, monkeypatch):
+    job = cases.job(cases.data_of_shapes(tmp_path / "data"), tmp_path / "work", batch=4, accumulate=2, steps=1)
+    monkeypatch.setattr(type(job.build()), "any_shape", True)
+    fit(cases.job(job.data, tmp_path / "other", batch=2, accumulate=2, steps=1), place=ALONE)
+    monkeypatch.setattr(type(job.build()), "joins_samples", True)
+    fit(job, place=ALONE)
+    for changes in ({"batch": 2}, {"token_budget": 2 * 48}):
+        settings = {"batch": 4, "accumulate": 2, "steps": 1, **changes}
+        with pytest.raises(VidgenError, match="one at a time"):
+            fit(cases.job(job.data, tmp_path / "work", **settings), place=ALONE)

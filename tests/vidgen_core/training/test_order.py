@@ -14,7 +14,7 @@ TRAIN = 21
 
 def test_every_epoch_meets_each_sample_once_in_an_order_of_its_own():
     order = Order(10, Chance(0))
-    epochs = [[order.number(10 * epoch + place) for place in range(10)] for epoch in range(4)]
+    epochs = [order.stretch(10 * epoch, 10).tolist() for epoch in range(4)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
     assert order.first(3) == epochs[0][:3]
@@ -23,7 +23,8 @@ def test_every_epoch_meets_each_sample_once_in_an_order_of_its_own():
 def test_the_order_is_a_function_of_the_position_alone():
     forward, backward = Order(7, Chance(3)), Order(7, Chance(3))
     positions = range(50)
-    assert [forward.number(p) for p in positions] == [backward.number(p) for p in reversed(positions)][::-1]
+    expected = [forward.stretch(place, 3).tolist() for place in positions]
+    assert [backward.stretch(place, 3).tolist() for place in reversed(positions)][::-1] == expected
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 6])
