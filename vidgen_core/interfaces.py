@@ -103,10 +103,13 @@ class Batch:
     scalars: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on another device, in single precision: it travels as it is stored, in half of the bytes."""
+        """The same batch on another device, in single precision: it travels as it is stored, in half of the bytes.
+
+        The numbers of the samples, which key draws on the CPU, stay there.
+        """
         text = None if self.text is None else self.text.to(device)
         scalars = {name: values.to(device) for name, values in self.scalars.items()}
-        return Batch(self.video.to(device).float(), text, self.index.to(device), scalars)
+        return Batch(self.video.to(device).float(), text, self.index, scalars)
 
 
 @dataclass(frozen=True)

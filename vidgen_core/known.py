@@ -31,7 +31,7 @@ def shown_frames(chance: Chance, index: Index, frames: int, *, share: float) -> 
     at least one is not; clips of one frame are shown nothing.
     """
     rows = [_shown(chance.generator("known", number), frames, share) for number in index.tolist()]
-    return torch.stack(rows).to(index.device)
+    return chance.placed(rows, index)
 
 
 def _shown(draws: torch.Generator, frames: int, share: float) -> Tensor:

@@ -30,3 +30,11 @@ def test_normal_draws_are_normal_and_uniform_draws_uniform():
     assert abs(normal.std() - 1) < 0.05
     assert abs(uniform.mean() - 0.5) < 0.02
     assert uniform.min() >= 0 and uniform.max() < 1
+
+
+def test_draws_are_where_they_are_wanted_and_else_where_their_numbers_are():
+    index = torch.arange(3)
+    for scoped in (Chance(0), Chance(0).within("held_out")):
+        assert scoped.normal("a", index, (2,)).device == index.device
+        assert scoped.on("meta").within("deeper").uniform("a", index, (2,)).device.type == "meta"
+        assert torch.equal(scoped.on("cpu").normal("a", index, (2,)), scoped.normal("a", index, (2,)))

@@ -96,8 +96,8 @@ class DiffusionGAN(Family):
         # A pair of samples, and a plane that tells the time of the noisier one.
         self.critic = config.critic.critic(space.model_copy(update={"channels": 2 * space.channels + 1}))
         # Checkpoints and finished models lack the teacher, which `begin` reads where it lies.
-        self.register_state_dict_post_hook(_drop_teacher)
-        self.register_load_state_dict_post_hook(_miss_no_teacher)
+        self.register_state_dict_post_hook(_drop_teacher)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_miss_no_teacher)  # type: ignore[no-untyped-call]
 
     @property
     def path(self) -> NoisePath:

@@ -137,7 +137,7 @@ class PyramidFlow(Conditioned):
         clean = torch.zeros(len(batch.index), device=batch.video.device)
         found = []
         for turn, rest in enumerate(_HELD_OUT_RESTS):
-            chosen = packing.spread_out((turn + 0.5) / len(_HELD_OUT_RESTS)).to(batch.index.device)
+            chosen = packing.spread_out((turn + 0.5) / len(_HELD_OUT_RESTS)).to(batch.video.device)
             chosen = chosen.expand(len(batch.index), -1)
             rests = torch.full(chosen.shape, rest, device=batch.video.device)
             found.append(self._errors(batch, chance.within(f"rest{rest}"), packing, chosen, rests, clean))

@@ -59,7 +59,7 @@ class ScalarEmbedding(nn.Module):
 
 def ranks(values: Float[Tensor, " batch"], quantiles: Float[Tensor, " places"]) -> Float[Tensor, " batch"]:
     """Values as ranks from 0 to 1, along straight lines between quantiles; 0 for NaN."""
-    values = values.float().nan_to_num(float(quantiles[0]))
+    values = torch.where(values.isnan(), quantiles[0], values.float())
     above = torch.searchsorted(quantiles, values, right=True).clamp(1, len(quantiles) - 1)
     low, high = quantiles[above - 1], quantiles[above]
     part = ((values - low) / (high - low).clamp_min(torch.finfo(low.dtype).tiny)).clamp(0, 1)

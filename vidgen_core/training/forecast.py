@@ -264,7 +264,7 @@ def _empty_batch(learner: Learner, shape: Shape, text: tuple[int, int], count: i
     if learner.reads_text and text[1]:
         words = Text(torch.empty(count, *text), torch.empty(count, text[0], dtype=torch.bool))
     labels = {name: torch.empty(count) for name in learner.labels}
-    return Batch(torch.empty(count, *shape), words, torch.empty(count, dtype=torch.int64), labels)
+    return Batch(torch.empty(count, *shape), words, torch.empty(count, dtype=torch.int64, device="cpu"), labels)
 
 
 class _Count(TorchDispatchMode):
@@ -313,7 +313,7 @@ def _watched(learner: Learner, batch: Batch) -> tuple[Trial, int]:
              for hook in (unit.register_forward_pre_hook(enter), unit.register_forward_hook(leave))]  # fmt: skip
     fullest = 0
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), _Count() as count:
-        for _ in learner.losses(batch, Shapes(0)):
+        for _ in learner.losses(batch, Shapes(0, device=batch.video.device)):
             fullest = max(fullest, held())
             # Its backward pass frees them before the next turn.
             kept.clear()

@@ -20,7 +20,7 @@ def held_out(
     Workers share the batches and every value is averaged in one order, so that their number does not matter. Draws
     come from a source of their own: a pass leaves the training that follows as it was.
     """
-    chance = chance.within("held_out")
+    chance = chance.within("held_out").on(place.device)
     first = Order(max(1, len(samples)), chance).first(min(len(samples), settings.held_out_samples))
     size = settings.batch // settings.pieces
     own: dict[int, dict[str, list[float]]] = {}

@@ -169,7 +169,7 @@ def run(
         stop: Whether this worker was asked to stop; the steps that follow say so on all workers.
 
     """
-    batches = iter(batches)
+    batches, chance = iter(batches), chance.on(place.device)
     state.learner.train()
     while True:
         waiting = time.perf_counter()

@@ -220,6 +220,14 @@ def test_what_a_backward_pass_needs_is_known_to_the_byte_without_one(subject):
     assert trial.saved_bytes == pytest.approx(fullest, rel=0.01)
 
 
+def test_on_an_accelerator_it_learns_while_the_numbers_of_the_samples_stay_on_the_processor(subject):
+    """Tensors without values, which know on what device they would be, refuse to be put together across devices."""
+    batch = subject.batch(2)
+    text = (0, 0) if batch.text is None else tuple(batch.text.tokens.shape[1:])
+    trial = rehearse(subject.build, subject.shape, text, 2, device="cuda", half=False)
+    assert trial is None or trial.operations > 0
+
+
 def test_half_precision_agrees_with_full(subject):
     learner, batch = subject.learner(), subject.batch()
     full = [loss.item() for _, loss in learner.losses(batch, Chance(0))]
