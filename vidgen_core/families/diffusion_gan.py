@@ -2,10 +2,11 @@
 
 Without one it is a denoising diffusion GAN (Xiao et al. 2021, arXiv:2112.07804): a step is too large for its result to
 be a Gaussian, so a critic tells pairs of a noisy sample and a less noisy one apart, real ones from those that the
-predicted data make. Xiao et al. also give the network a latent z, so that it draws different data for one noisy sample;
-ours has none: what differs between draws is the noise of each step alone, and where one step leads to several modes a
-student without a teacher answers with a blend of them, the more so the fewer steps. With one it starts from the teacher's weights and is also drawn to what the teacher says of its
-samples: adversarial diffusion distillation (Sauer et al. 2023, arXiv:2311.17042, eq. 1 and 4).
+predicted data make. Xiao et al. also give the network a latent z, so that it draws different data for one noisy sample.
+Ours has none: what differs between draws is the noise of each step alone, and where a step could lead to several modes
+the student answers with a blend of them, the more so the fewer steps it takes. With a teacher it starts from the
+teacher's weights and is also drawn to what the teacher says of its samples: adversarial diffusion distillation (Sauer
+et al. 2023, arXiv:2311.17042, eq. 1 and 4), which has no z either.
 """
 
 from collections.abc import Iterator, Mapping
