@@ -25,6 +25,7 @@ from vidgen_core.encoders._open import open_encoder, open_encoder_folder
 from vidgen_core.encoders.clipbert import ClipBERT
 from vidgen_core.errors import VidgenError
 from vidgen_core.evaluation.probes import changed_copies, linear_probe, recall_at_one, recall_at_precision
+from vidgen_core.evaluation.text_match import check_width
 from vidgen_core.frozen import Frozen
 from vidgen_core.interfaces import Text, VideoEncoder, to_clips
 from vidgen_core.registry.encoders import promote_if_better
@@ -168,21 +169,12 @@ def measured(encoder: VideoEncoder, job: Job, labels: Path) -> tuple[dict[str, f
         pairs = _gallery(job, held)
         if len(pairs) > 1:
             told = Samples(job.data, job.data.held_out, text=True).batch(pairs, pairs)
-            _check_width(encoder, cast(Text, told.text))
+            check_width(job.name, encoder, cast(Text, told.text).tokens.shape[-1])
             with torch.inference_mode():
                 figures["retrieval"] = recall_at_one(encoder.match_all(told.video, cast(Text, told.text)).numpy())
         if len(pairs) < _GALLERY:
             not_run["retrieval"] = f"retrieval is among {_GALLERY} captions, there were {len(pairs)} that differ"
     return figures, not_run
-
-
-def _check_width(encoder: ClipBERT, text: Text) -> None:
-    width = text.tokens.shape[-1]
-    if width != encoder.config.text_dim:
-        raise VidgenError(
-            "The encoder learned captions through another text encoder",
-            got=f"captions of width {width}", allowed=f"captions of width {encoder.config.text_dim}",
-        )  # fmt: skip
 
 
 def _gallery(job: Job, samples: Samples) -> list[int]:

@@ -170,10 +170,9 @@ def _large(count: float) -> str:
 def _shares(score: Score | None) -> dict[str, str]:
     if score is None:
         return {}
-    told = {name: getattr(score, name) for name in ("one_shape", "color", "shape", "direction", "straight")}
     return {
         name: f"{100 * one.value:.0f} % [{100 * one.low:.0f}, {100 * one.high:.0f}]"
-        for name, one in told.items()
+        for name, one in score.shares().items()
         if one.value is not None
     }
 
