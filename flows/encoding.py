@@ -15,9 +15,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from data_prep.latents import embed_captions
+from data_prep.rights import RIGHTS
 from data_prep.tables import Tables
 from flows.home import Home
 from flows.recipes.recipe import TextChoice, changed_values
+from flows.stage import write_value
 from vidgen_core import digests, discovery, scene, weights
 from vidgen_core.choices import Choice, first_complaint
 from vidgen_core.encoders._classifier import Classifier
@@ -122,7 +124,12 @@ def train_encoder(home: Home, recipe: EncoderRecipe) -> Trained:
     figures, not_run = measured(encoder, job, labels)
     tracker.log(fitted.steps, {f"eval/{figure}": value for figure, value in figures.items()})
     clips = tables.digest("clips")
-    tags = {"vidgen.clips": clips, "vidgen.encoder": job.name, "vidgen.run_key": run_key}
+    release = tables.release(["clips", "captions"], beside=[RIGHTS])
+    # By the release a takedown finds who learned from what.
+    write_value(home.releases_dir / f"{release.digest}.json", release)
+    tags = {
+        "vidgen.release": release.digest, "vidgen.clips": clips, "vidgen.encoder": job.name, "vidgen.run_key": run_key,
+    }  # fmt: skip
     version = register(tracker, name, job.final_dir, model=weights.digest(job.final_dir), tags=tags, kind=ENCODER)
     tracker.finish()
     first = next((one for one in ("accuracy", "retrieval", "probe", "copies") if one in figures), None)

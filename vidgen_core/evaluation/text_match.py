@@ -62,7 +62,7 @@ class ClipScore:
         """See `TextMatcher`."""
         texts = self._clip.texts(captions)
         return np.array(
-            [float((self._clip.stills(clip) @ text).mean()) for clip, text in zip(clips, texts, strict=True)]
+            [float((self._clip.stills_of(clip) @ text).mean()) for clip, text in zip(clips, texts, strict=True)]
         )
 
 
