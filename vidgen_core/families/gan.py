@@ -92,7 +92,7 @@ class GAN(Family):
     def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
         """The critic's turn on made, real and wrongly described samples, then the generator's through the critic."""
         made, judged = self.generator.flops(text_tokens), self.critic.flops(text_tokens)
-        total = made.forward + critic_flops(self.config, judged, text_tokens)
+        total = made.forward + critic_flops(self.config, judged)
         # The generator's gradient passes through the critic, whose weights take none.
         return Work(total + made.step + 2 * judged.forward, math.prod(shape[1:]))
 
