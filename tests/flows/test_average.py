@@ -3,7 +3,7 @@
 import pytest
 
 from data_prep.latents import embed_captions, encode_latents
-from data_prep.prepare import prepare
+from data_prep.prepare import data_release, prepare
 from data_prep.samples import make
 from flows.commands.average import write_average
 from flows.home import Home
@@ -35,15 +35,16 @@ def trained(tmp_path_factory):
     spec = Spec(stage="train", recipe=recipe, videos=root / "videos", home_dir=home.root)
     write_value(spec.spec_file, spec)
     tables = home.tables()
-    prepare(spec.videos, tables, recipe.data, InProcess())
+    prepared = prepare(spec.videos, tables, recipe.data, InProcess())
     codec = causal_vae.Config().build()
     weights.save(root / "codec", codec.state_dict(), {"name": "causal_vae", "config": {}})
     latents = encode_latents(tables, root / "codec", InProcess())
     embeddings = embed_captions(tables, open_encoder(recipe.text.name, recipe.text.config()))
     release = tables.release(["clips", latents, embeddings])
     write_value(home.releases_dir / f"{release.digest}.json", release)
+    assert data_release(tables).digest == prepared.release.digest
     facts = {"codec_dir": str(root / "codec"), "latents": latents, "embeddings": embeddings, "conditions": "",
-             "release": release.digest, "data": "d"}  # fmt: skip
+             "release": release.digest, "data": prepared.release.digest}  # fmt: skip
     write_value(spec.result_file("latents"), StageResult(stage="latents", facts=facts))
     write_value(spec.result_file("train"), train.run(spec, ProgressFile(spec.progress_file, "train")))
     return home, spec
