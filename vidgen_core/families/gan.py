@@ -36,8 +36,8 @@ class Config(CriticConfig):
 
     @classmethod
     def tiny(cls) -> "Config":
-        """Learns the sample videos on a laptop in minutes."""
-        return cls()
+        """Learns the sample videos on a laptop in minutes: a game takes many turns, which small networks have time for."""
+        return cls(network=conv_gan.Config.small())
 
     @classmethod
     def base(cls) -> "Config":
