@@ -39,6 +39,20 @@ class StageResult(Frozen):
     rows: tuple[Row, ...] = ()
     facts: dict[str, Any] = Field(default_factory=dict)
 
+    def fact(self, name: str) -> Any:
+        """One of the facts that an older vidgen did not tell.
+
+        Raises:
+            VidgenError: It is not there.
+
+        """
+        if name not in self.facts:
+            raise VidgenError(
+                f"What {self.stage!r} made was written by an older vidgen, which did not tell its {name}",
+                move=f"Give vidgen {self.stage} again: it does only what is not done yet",
+            )
+        return self.facts[name]
+
 
 class Progress(Frozen):
     """How far a stage is, as it tells the launcher through a file."""

@@ -58,7 +58,7 @@ def _registered(spec: Spec, length: float, folder: Path, digest: str) -> str:
     """Make the generator a version of the run's model; nothing has measured it, so it cannot be the champion yet."""
     tracker = open_tracker(spec)
     tags = {
-        "vidgen.release": spec.result("train").facts["release"], "vidgen.recipe": spec.recipe.name,
+        "vidgen.release": spec.result("train").fact("release"), "vidgen.recipe": spec.recipe.name,
         "vidgen.run_key": spec.run_key, "vidgen.ema_length": f"{length:g}",
     }  # fmt: skip
     version = register(tracker, spec.recipe.model, folder, model=digest, tags=tags)

@@ -41,9 +41,10 @@ Clips = NDArray[np.uint8]
 
 def run(spec: Spec, progress: ProgressFile) -> StageResult:
     """Measure against the held-out clips; where there are too few, against those learned from, and say so."""
-    trained, real = spec.result("train").facts, _real(spec)
+    done = spec.result("train")
     # What it learned from; the tables may hold more by now, and the protocol of a distance says of what clips it is.
-    release = trained["release"]
+    trained, release = done.facts, done.fact("release")
+    real = _real(spec)
     material = real.material
     progress(0, None)
     generator = Generator.load(Path(trained["model_dir"]))

@@ -32,11 +32,12 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     """Register, decide, and write the page.
 
     Raises:
-        VidgenError: The generator was trained again since it was measured.
+        VidgenError: Nothing was trained or measured, or it was trained again since it was measured.
 
     """
-    recipe, trained = spec.recipe, spec.result("train").facts
-    release = trained["release"]
+    recipe, done = spec.recipe, spec.result("train")
+    trained, release, data = done.facts, done.fact("release"), done.fact("data")
+    samples = spec.result("evaluate").facts["samples"]
     evaluation = Evaluation.model_validate_json((spec.run_dir / "evaluation.json").read_text())
     if evaluation.model != trained["model"]:
         raise VidgenError(
@@ -53,7 +54,7 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     page = spec.home.reports_dir / f"{recipe.model}-{version.version}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(render(_page(spec, evidence, version, decision)))
-    shutil.copyfile(spec.result("evaluate").facts["samples"], page.with_suffix(".samples.json"))
+    shutil.copyfile(samples, page.with_suffix(".samples.json"))
     tracker.artifact(page, "report")
     tracker.finish()
     named = version_of(tracker.uri, f"{version.name}/{version.version}")
@@ -61,7 +62,7 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     rows = (Row(name=str(named), note=note), Row(name="page", note=str(page)))
     facts = {
         "version": version.version, "promoted": decision.promoted, "page": str(page), "reasons": decision.reasons,
-        "data": trained["data"],
+        "data": data,
         "mlflow": tracker.pages(recipe.model, version.version, f"report/{page.name}"),
     }  # fmt: skip
     return StageResult(stage="release", rows=rows, facts=facts)

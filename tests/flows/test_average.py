@@ -89,6 +89,10 @@ def test_data_that_came_after_the_training_is_not_what_its_versions_say_they_lea
     write_average(home, 0.12, tmp_path / "made", registered=True)
     for named in (f"{spec.recipe.model}/{number}", f"{spec.recipe.model}@challenger"):
         assert version_of(home.mlflow_uri, named).release == learned["release"]
+    spec.result_file("evaluate").rename(tmp_path / "evaluate.json")
+    with pytest.raises(VidgenError, match="vidgen evaluate"):
+        release.run(spec, ProgressFile(spec.progress_file, "release"))
+    (tmp_path / "evaluate.json").rename(spec.result_file("evaluate"))
     # A generator that was trained since is not released with the figures of the one before.
     again = spec.result("train").model_copy(update={"facts": {**learned, "model": "another"}})
     write_value(spec.result_file("train"), again)

@@ -83,6 +83,12 @@ def test_a_run_of_an_older_vidgen_does_not_hide_the_others(home, spec):
         last_spec(home, "prepare")
 
 
+def test_a_fact_that_an_older_vidgen_did_not_tell_is_asked_for_again():
+    assert StageResult(stage="train", facts={"release": "r"}).fact("release") == "r"
+    with pytest.raises(VidgenError, match="vidgen train again"):
+        StageResult(stage="train").fact("release")
+
+
 def test_the_command_prints_json(home, spec):
     write_value(spec.spec_file, spec)
     command = [sys.executable, "-m", "flows.cli", "status", "--home", str(home.root), "--json"]
