@@ -70,6 +70,15 @@ def test_many_small_files_become_few_and_nothing_to_do_is_no_commit(tables, open
     assert len(tables.read(NAME)) == 0
 
 
+def test_folding_down_to_the_rows_of_one_file_keeps_them(tables, opened):
+    ledger = opened()
+    for number in range(17):
+        ledger.add([row(str(number), source=f"s{number}")])
+        ledger.flush()
+    ledger.settle(lambda one: one["source_id"] == "s3")
+    assert ledger.rows().keys() == {"3"}
+
+
 def test_rows_of_an_older_schema_are_passed_over_and_cleared_away(tables, opened):
     old = SCHEMAS[NAME].remove(0).empty_table()
     tables.replace(NAME, old)
