@@ -176,7 +176,7 @@ def missing(
     have = tables.committed(which.table)
     wanted = {key for of_source in keys.values() for key in of_source.values()}
     lost = given_up(tables, which.failures)
-    if lost:
+    if tables.exists(which.failures):
         tables.commit(which.failures, SCHEMAS["rejects"], [], drop=tables.committed(which.failures) - (wanted & have))
     tables.commit(which.table, SCHEMAS[which.table], [], drop=have - wanted)
     lost = {
