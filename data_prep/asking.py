@@ -19,11 +19,11 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 
 from data_prep.bounds import costs_itself
-from data_prep.captioners._contract import Captioner, CaptionerSettings, Said
+from data_prep.captioners._contract import Captioner, CaptionerSettings, Said, Status
 from data_prep.decode import Undecodable, take_decoded
 from data_prep.ledger import Row
 from data_prep.needs import needs
-from data_prep.run import Failure
+from data_prep.run import UNFETCHED, Failure
 from data_prep.stills import stills
 from data_prep.units import Unit, Workshop
 from vidgen_core import discovery
@@ -195,7 +195,9 @@ def _lost(unit: Unit, work: Work, said: Said) -> list[Row]:
 
 
 def _died(failure: Failure) -> Said:
-    return Said("", "crashed", failure.message, attempts=failure.attempts)
+    # A store that does not answer for a minute is no reason to wait until somebody asks to try again.
+    status: Status = "failed" if failure.reason == UNFETCHED else "crashed"
+    return Said("", status, failure.message, attempts=failure.attempts)
 
 
 def _answer_one(item: Seen | list[Row], *, captioner: Captioner, work: Work) -> list[Row]:

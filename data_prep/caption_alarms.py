@@ -143,7 +143,7 @@ def _compared(
     useful: Sequence[Row], spans: Sequence[Mapping[str, Any]], sources: Mapping[str, Source], shop: Workshop,
     settings: CaptionerSettings,
 ) -> list[Row]:  # fmt: skip
-    """Rows of the comparisons wanted; those that are not in the table yet are made."""
+    """Rows of the comparisons wanted; those that are not in the table yet are made where their clips can be had."""
     shown = {span["clip_id"]: span for span in spans}
     digest = module(settings).digest(settings)
     wanted: dict[str, Row] = {}
@@ -174,7 +174,7 @@ def _compared(
     finally:
         ledger.flush()
     have = ledger.rows()
-    return [have[key] for key in wanted]
+    return [have[key] for key in wanted if key in have]
 
 
 def _pairs(rows: Sequence[Row], shown: Mapping[str, Mapping[str, Any]], count: int) -> list[tuple[Row, str]]:
@@ -202,4 +202,5 @@ def _pick(captioner: Captioner, clips: Sequence[Seen]) -> list[Row]:
 
 
 def _not_seen(span: Mapping[str, Any], said: Said) -> list[Row]:
-    return [ask | {"fits": None} for ask in span["asks"]]
+    """What could not be shown in this run says nothing of the captioner, and the next run shows it."""
+    return [] if said.status == "failed" else [ask | {"fits": None} for ask in span["asks"]]
