@@ -26,6 +26,7 @@ from vidgen_core import digests
 __all__ = ["EMBEDDINGS", "drop_alike", "embed"]
 
 EMBEDDINGS = "picture_embeddings"
+_FILLED = (FAILURES + "embed", EMBEDDINGS)
 _VERSION = 2
 _ROWS_AT_ONCE = 1024
 
@@ -33,20 +34,22 @@ _ROWS_AT_ONCE = 1024
 def embed(
     spans: Sequence[Span], sources: Mapping[str, Source], shop: Workshop, settings: SemanticSettings
 ) -> dict[str, NDArray[np.float32]]:
-    """Unit embedding of each span by its clip id; a source that fails leaves its spans out.
+    """Unit embedding of each span by its clip id; a source that fails leaves its spans out. Without weights there is none.
 
     Raises:
         VidgenError: open_clip is not installed, has no such model, or cannot read these weights.
 
     """
+    if not settings.weights and not any(map(shop.tables.exists, _FILLED)):
+        return {}
     file = Path(settings.weights)
     made_by = [_VERSION, settings.model, digests.of_file(file) if file.is_file() else settings.weights]
     units, tried = [], tries(shop.tables, "embed")
-    for source_id, some in by_source(spans).items():
+    for source_id, some in by_source(spans if settings.weights else ()).items():
         key = digests.of_value([made_by, [(span["clip_id"], *box(span)) for span in some]], 32)
         count = tried.get(source_id, 0)
         units.append(Unit(key_of_try(key, count), sources[source_id], tuple(some), tries=count))
-    shop.run(units, partial(_embed_unit, tables=shop.tables, settings=settings), (FAILURES + "embed", EMBEDDINGS))
+    shop.run(units, partial(_embed_unit, tables=shop.tables, settings=settings), _FILLED)
     rows = shop.tables.read(EMBEDDINGS).to_pylist()
     return {row["clip_id"]: np.frombuffer(row["embedding"], "<f4") for row in rows}
 
