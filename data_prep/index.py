@@ -101,9 +101,7 @@ def index_file(file: Path, settings: DataSettings | None = None) -> Indexed:
     return told if settings is None else _looked(file, told, times_s, sar, settings)
 
 
-def _looked(
-    file: Path, told: Indexed, times_s: NDArray[np.float64], sar: Fraction, settings: DataSettings
-) -> Indexed:
+def _looked(file: Path, told: Indexed, times_s: NDArray[np.float64], sar: Fraction, settings: DataSettings) -> Indexed:
     look, shapes = quick_shots(file, settings.shots), settings.each_shape()
     # Only frames tell how they are turned. The look does not see bars.
     turned = look.rotation % 180 != 0

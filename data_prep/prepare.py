@@ -156,8 +156,10 @@ def prepare(
     shop, found = Workshop(tables, came.runner, progress, settings.source_deadline_s), came.sources
     note_rights(found, tables)
     _try_captioners(found, tables, settings)
-    brought = bring(found, shop, settings)
-    came.clear()
+    try:
+        brought = bring(found, shop, settings)
+    finally:
+        came.clear()
     tables.tidy()
     there = pc.is_in(brought.kept["clip_id"], tables.read("clips", ["clip_id"])["clip_id"].combine_chunks())
     kept, failed = brought.kept.filter(there), brought.kept.filter(pc.invert(there))
@@ -327,10 +329,11 @@ def analysis_units(sources: Sequence[Source], settings: DataSettings, tries: Map
     }
     units = []
     for source in sources:
-        captions = digests.of_value(repr(read_sidecar(source.file)))
+        beside = read_sidecar(source.file)
         tried = tries.get(source.source_id, 0)
-        made = {**common, "source_id": source.source_id, "uri": source.uri, "captions": captions, "tries": tried}
-        units.append(Unit(digests.of_value(made, 32), source, made=json.dumps(made), tries=tried))
+        made = {**common, "source_id": source.source_id, "uri": source.uri, "captions": beside.digest, "tries": tried}
+        carried = None if beside.cues else beside
+        units.append(Unit(digests.of_value(made, 32), source, made=json.dumps(made), tries=tried, beside=carried))
     return units
 
 
@@ -341,8 +344,11 @@ def _analyze_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict
     try:
         # A detector's libraries are not the source's doing: torch takes 3 GiB of address space.
         discovery.load("data_prep.shot_detectors", settings.shots.detector)
+        beside = unit.beside or read_sidecar(unit.source.file)
+        if beside.digest != json.loads(unit.made)["captions"]:
+            raise Undecodable("captions_changed", "Its captions changed while it waited; the next run reads them")
         with bounded_memory():
-            analysis = analyze(unit.source, settings)
+            analysis = analyze(unit.source, settings, beside)
         rows = {"sources": [analysis.source], "spans": analysis.spans, "fingerprints": [analysis.fingerprint]}
     except Undecodable as error:
         rows = {"dead": [dead_row(unit.source, error.reason, error.message, 1 + unit.tries)]}

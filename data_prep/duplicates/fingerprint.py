@@ -112,7 +112,7 @@ class Fingerprinter:
     def look(self, frame: VideoFrame, time_s: float, rotation: int) -> None:
         """Take the frame if a sample is due; where no frame came for long, the last picture stood.
 
-        A gap of more than an hour is a clock that jumped: samples go on as if there were none, or it would fill the disk.
+        A gap of more than an hour is a clock that jumped: samples go on as if it were none, and fill no disk.
         """
         late = int(np.floor((time_s + 2e-3) * RATE)) - len(self._lumas) - self._passed_over
         if late < 0:

@@ -34,7 +34,7 @@ _ROWS_AT_ONCE = 1024
 def embed(
     spans: Sequence[Span], sources: Mapping[str, Source], shop: Workshop, settings: SemanticSettings
 ) -> dict[str, NDArray[np.float32]]:
-    """Unit embedding of each span by its clip id; a source that fails leaves its spans out. Without weights there is none.
+    """Unit embedding of each span by its clip id, none without weights; a source that fails leaves its spans out.
 
     Raises:
         VidgenError: open_clip is not installed, has no such model, or cannot read these weights.
