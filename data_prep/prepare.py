@@ -154,9 +154,9 @@ def prepare(
     check_rules(settings.select, settings.scores)
     came = find(videos, tables, runner)
     shop, found = Workshop(tables, came.runner, progress, settings.source_deadline_s), came.sources
-    note_rights(found, tables)
-    _try_captioners(found, tables, settings)
     try:
+        note_rights(found, tables)
+        _try_captioners(found, tables, settings)
         brought = bring(found, shop, settings)
     finally:
         came.clear()
