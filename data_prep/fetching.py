@@ -105,9 +105,7 @@ class Scratch:
     def _make_room(self, size_bytes: int) -> None:
         """Remove files that nobody holds, those used longest ago first; the folder is looked through now and then."""
         disk, left = shutil.disk_usage(self.folder), _spare_bytes.get(self.folder, 0) - size_bytes
-        if left >= 0 or (
-            not self.most_bytes and disk.used + 2 * size_bytes <= disk.free
-        ):  # `used` is no less than `held`
+        if left >= 0 or (not self.most_bytes and disk.used + 2 * size_bytes <= disk.free):  # used >= held
             _spare_bytes[self.folder] = max(left, 0)
             return
         there = [(state.st_mtime_ns, state.st_size, file) for file in self._media() if (state := _state(file))]
