@@ -28,11 +28,13 @@ from data_prep.stills import stills
 from data_prep.units import Unit, Workshop
 from vidgen_core import discovery
 
-__all__ = ["GENERATED", "Seen", "Span", "Work", "in_threads", "module", "over_clips"]
+__all__ = ["GENERATED", "PLACE", "Seen", "Span", "Work", "in_threads", "module", "over_clips"]
 
 Span = dict[str, Any]
 Seen = tuple[Span, Sequence[bytes]]  # a span and its pictures
 GENERATED = "generated_captions"
+# What tells the pictures of a span.
+PLACE = ("start_pts", "stop_pts", "crop_x", "crop_y", "crop_w", "crop_h")
 _TOGETHER = 8
 _CLIP_S = 10.0
 _SPOOL = pa.schema([("clip_id", pa.string()), ("pictures", pa.list_(pa.binary()))])

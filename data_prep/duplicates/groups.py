@@ -7,6 +7,7 @@ from typing import Any
 
 from data_prep.duplicates.align import Match
 from data_prep.duplicates.matches import Pair
+from data_prep.rows import by_source
 from data_prep.select import Reason
 from vidgen_core.errors import VidgenError
 
@@ -71,14 +72,12 @@ def drop_copies(
     What only the worse copy has (a longer cut, a span that failed a rule in the better one) is kept.
     """
     links = _links(matches)
-    by_source: dict[str, list[Span]] = {}
-    for span in spans:
-        by_source.setdefault(span["source_id"], []).append(span)
+    found = by_source(spans)
     kept: dict[str, list[Span]] = {}
     dropped: list[tuple[Span, Copied]] = []
-    for source in sorted(by_source, key={source: place for place, source in enumerate(ranked)}.__getitem__):
+    for source in sorted(found, key={source: place for place, source in enumerate(ranked)}.__getitem__):
         fresh = []
-        for span in by_source[source]:
+        for span in found[source]:
             covered = list(_covered(span, links, kept)) if source in links else []
             share = _length([piece for piece, _ in covered]) / max(span["stop_s"] - span["start_s"], 1e-6)
             if share >= min_covered:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.bounds import costs_itself
-from data_prep.captioning import by_source
 from data_prep.duplicates.groups import Copied, Span
 from data_prep.duplicates.matches import Pair
 from data_prep.duplicates.settings import SemanticSettings
 from data_prep.needs import needs
+from data_prep.rows import by_source
 from data_prep.sources import Source
 from data_prep.stills import box, pictures
 from data_prep.tables import Part, Tables
