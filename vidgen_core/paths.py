@@ -1,7 +1,7 @@
 """Noise paths: how data becomes noise.
 
-`x_t = alpha(t) x0 + sigma(t) eps` with t = 0 at data and t = 1 at noise. The velocity is dx_t/dc by a clock c(t) by which
-it has a limit everywhere: time itself, or where times number the levels of a schedule, the angle of (alpha, sigma).
+`x_t = alpha(t) x0 + sigma(t) eps` with t = 0 at data and t = 1 at noise. The velocity is that of x_t/s(t) by a clock
+c(t), along which solvers step: dx_t/dt, except where times number the levels of a schedule, which bends the way.
 """
 
 from abc import ABC, abstractmethod
@@ -37,19 +37,27 @@ class Path(ABC):
 
     @abstractmethod
     def alpha_rate(self, t: Tensor) -> Tensor:
-        """D alpha / dc."""
+        """D (alpha / scale) / dc."""
 
     @abstractmethod
     def sigma_rate(self, t: Tensor) -> Tensor:
-        """D sigma / dc."""
+        """D (sigma / scale) / dc."""
 
     def clock(self, t: Tensor) -> Tensor:
-        """C(t), by which the velocity is taken and along which a solver steps: 0 at data, 1 at noise."""
+        """C(t), by which the velocity is taken: 0 at data, 1 at noise."""
         return t
 
     def time(self, clock: Tensor) -> Tensor:
         """The time at which the clock says so."""
         return clock
+
+    def scale(self, t: Tensor) -> Tensor:
+        """Size s(t) of samples over that at which the velocity is taken."""
+        return torch.ones_like(t)
+
+    def travel(self, x: Tensor, velocity: Tensor, now: Tensor, then: Tensor) -> Tensor:
+        """Where `x` comes by a velocity that stays the same from one time to another."""
+        return self.scale(then) * (x / self.scale(now) + (self.clock(then) - self.clock(now)) * velocity)
 
     def half_logsnr(self, t: Tensor) -> Tensor:
         """Lambda = log(alpha / sigma): infinite at data, and minus infinity where nothing is left of the data."""
@@ -64,7 +72,7 @@ class Path(ABC):
         return self.alpha(t) * data + self.sigma(t) * noise
 
     def velocity(self, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """dx_t/dc for given `data` and `noise`."""
+        """D (x_t/scale) / dc for given `data` and `noise`."""
         return self.alpha_rate(t) * data + self.sigma_rate(t) * noise
 
     def data_from_velocity(self, x: Tensor, velocity: Tensor, t: Tensor) -> Tensor:
@@ -198,21 +206,25 @@ class VariancePreserving(Path):
         return ((1 - alpha) * (1 + alpha)).sqrt().to(t.dtype)
 
     def alpha_rate(self, t: Tensor) -> Tensor:
-        """-pi/2 sigma, as on every quarter circle that is walked by its angle."""
-        return -torch.pi / 2 * self.sigma(t)
+        """-1."""
+        return -torch.ones_like(t)
 
     def sigma_rate(self, t: Tensor) -> Tensor:
-        """pi/2 alpha."""
-        return torch.pi / 2 * self.alpha(t)
+        """1."""
+        return torch.ones_like(t)
+
+    def scale(self, t: Tensor) -> Tensor:
+        """Alpha + sigma, over which the path is the straight one of rectified flow."""
+        return self.alpha(t) + self.sigma(t)
 
     def clock(self, t: Tensor) -> Tensor:
-        """The angle of (alpha, sigma) over pi/2. By time itself the velocity is infinite at data."""
-        alpha = self._alpha(t)
-        return (torch.atan2(((1 - alpha) * (1 + alpha)).sqrt(), alpha) / (torch.pi / 2)).to(t.dtype)
+        """The time of rectified flow with as much noise. By that of levels the velocity is infinite at data."""
+        return self.sigma(t) / self.scale(t)
 
     def time(self, clock: Tensor) -> Tensor:
-        """On the line between the two levels around an angle; the first or last level's where it lies beyond."""
-        alpha, table = torch.cos(clock.double() * (torch.pi / 2)), self._alphas.to(clock.device)
+        """On the line between the two levels around it; the last level's where it lies beyond."""
+        noise, table = clock.double(), self._alphas.to(clock.device)
+        alpha = (1 - noise) * ((1 - noise) ** 2 + noise**2).rsqrt()
         below = (torch.searchsorted(-table, -alpha) - 1).clamp(0, self.levels - 1)
         place = below + (table[below] - alpha) / (table[below] - table[below + 1])
         return (place.clamp(0, self.levels) / self.levels).to(clock.dtype)

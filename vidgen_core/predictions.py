@@ -40,7 +40,7 @@ class Prediction:
 
     @property
     def velocity(self) -> Tensor:
-        """dx/dc by the path's clock."""
+        """Along which solvers step; see `paths.py`."""
         return self.path.velocity(self.data, self.noise, self.t)
 
     @property

@@ -34,7 +34,8 @@ def test_rates_are_the_derivatives_of_the_weights_by_the_clock(path):
     clock = torch.tensor([0.0123, 0.25037, 0.5004, 0.77777, 0.9896], dtype=torch.float64)
     t, before, after = (path.time(clock + shift) for shift in (0.0, -1e-7, 1e-7))
     for weight, rate in ((path.alpha, path.alpha_rate), (path.sigma, path.sigma_rate)):
-        assert torch.allclose((weight(after) - weight(before)) / 2e-7, rate(t), rtol=1e-5, atol=1e-6)
+        slope = (weight(after) / path.scale(after) - weight(before) / path.scale(before)) / 2e-7
+        assert torch.allclose(slope, rate(t), rtol=1e-5, atol=1e-6)
 
 
 def test_clock_and_time_undo_each_other_and_the_clock_only_rises(path):

@@ -1,6 +1,7 @@
 """What families with a critic share: its settings, its loss, and what its turn costs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 from pydantic import Field
@@ -39,8 +40,14 @@ class CriticConfig(Frozen):
         return Player(critic, relative_rate=self.critic_rate, betas=self.critic_betas)
 
 
-#: A critic: samples and their text to scores, higher for real pairs.
-Judge = Callable[[Latents, Text | None], PerSample]
+class Judge(Protocol):
+    """A critic in two halves, so that samples are looked at once whatever they are judged with."""
+
+    def look(self, sample: Latents) -> Tensor:
+        """What it sees of samples."""
+
+    def score(self, seen: Tensor, text: Text | None) -> PerSample:
+        """Scores of what it saw with a text, higher for real pairs."""
 
 
 def critic_loss(
@@ -50,22 +57,28 @@ def critic_loss(
 
     Kinds of made samples share the weight that one kind has alone.
     """
-    loss = as_real(config.loss, critic(real, text))
+    # A clone is no leaf: PyTorch's counter of operations cannot see through one.
+    real = real.detach().requires_grad_().clone() if config.r1 else real
+    seen = critic.look(real)
+    score = critic.score(seen, text)
+    loss = as_real(config.loss, score)
     for samples in made:
-        loss = loss + as_fake(config.loss, critic(samples, text)) / len(made)
+        loss = loss + as_fake(config.loss, critic.score(critic.look(samples), text)) / len(made)
     if text is not None and config.mismatch:
         other, differs = swapped(text)
-        loss = loss + config.mismatch * differs * as_fake(config.loss, critic(real, other))
+        loss = loss + config.mismatch * differs * as_fake(config.loss, critic.score(seen, other))
     if config.r1:
-        loss = loss + config.r1 / 2 * gradient_length(lambda video: critic(video, text), real) ** 2
+        loss = loss + config.r1 / 2 * gradient_length(score, real) ** 2
     return loss
 
 
-def critic_flops(config: CriticConfig, judged: Flops, text_tokens: int, *, made: int = 1) -> float:
-    """Operations of a critic's turn, where one pass costs `judged` and there are so many kinds of made samples."""
-    passes = 1 + made + bool(text_tokens and config.mismatch)
+def critic_flops(config: CriticConfig, judged: Flops, *, made: int = 1) -> float:
+    """Operations of a critic's turn, where one pass costs `judged` and there are so many kinds of made samples.
+
+    The second score of what was seen once, of real samples with the text of others, is left out.
+    """
     # R1: forward, the gradient at the sample, and the gradient of both: two products for each product.
-    return passes * judged.step + (6 * judged.forward if config.r1 else 0.0)
+    return made * judged.step + (6 * judged.forward if config.r1 else judged.step)
 
 
 def swapped(text: Text) -> tuple[Text, Tensor]:

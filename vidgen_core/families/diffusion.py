@@ -44,7 +44,8 @@ class Config(DenoiserConfig):
         zero_terminal: Whether a discrete schedule is rescaled so that nothing is left of the data at its last level.
         prediction: What the network of a discrete process puts out.
         min_snr: Bound gamma on the weight that the data's error has at little noise (Hang et al. 2023,
-            arXiv:2303.09556); None weighs errors of what the network puts out evenly.
+            arXiv:2303.09556); None weighs errors of what the network puts out evenly. The bound takes all weight from
+            levels of much noise, where it is decided what a clip shows and where it moves.
         data_std: Deviation of the data, for which EDM's network is preconditioned.
         shown_frames, text_dropout, scalar_dropout: See `DenoiserConfig`.
 
@@ -55,7 +56,7 @@ class Config(DenoiserConfig):
     snr_shift: float = Field(1.0, gt=0)
     zero_terminal: bool = False
     prediction: Literal["noise", "data", "v"] = "v"
-    min_snr: float | None = Field(5.0, gt=0)
+    min_snr: float | None = Field(None, gt=0)
     data_std: float = Field(1.0, gt=0)
 
     @model_validator(mode="after")
@@ -81,7 +82,8 @@ class Config(DenoiserConfig):
     @classmethod
     def tiny(cls) -> "Config":
         """Learns the sample videos on a laptop in minutes."""
-        return cls(network=factorized_dit.Config(stem_channels=64), zero_terminal=True)
+        network = factorized_dit.Config(stem_channels=64)
+        return cls(network=network, snr_shift=25.0, zero_terminal=True, prediction="data")
 
     @classmethod
     def base(cls) -> "Config":

@@ -6,8 +6,8 @@ predicted data make. With one it starts from the teacher's weights and is also d
 samples: adversarial diffusion distillation (Sauer et al. 2023, arXiv:2311.17042, eq. 1 and 4).
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,7 +23,7 @@ from vidgen_core.families._teacher import taught
 from vidgen_core.families._wrapped import build, whole
 from vidgen_core.guidance import guided
 from vidgen_core.interfaces import Ask, Batch, Family, Player, Space, Text, Work
-from vidgen_core.networks.conv_gan import CriticSizes
+from vidgen_core.networks.conv_gan import ConvCritic, CriticSizes
 from vidgen_core.objectives.adversarial import made_real
 from vidgen_core.paths import Path as NoisePath
 from vidgen_core.paths import expand_times
@@ -124,7 +124,7 @@ class DiffusionGAN(Family):
         shape = batch.video.shape[1:]
         before = self._follow(real, then, chance.normal("real", index, shape))
         made = self._follow(seen, then, chance.normal("made", index, shape))
-        judge = self._judge(seen.x, t, then)
+        judge = _StepCritic(self.critic, self.path, seen.x, t, then)
         yield "critic", critic_loss(config, judge, before, [made.detach()], text).mean()
         loss = made_real(config.loss, judge(made, text))
         if self.teacher is not None and config.distillation_weight:
@@ -138,7 +138,7 @@ class DiffusionGAN(Family):
         for step in range(self.config.steps):
             here = chance.within("step", step)
             t, then, real, seen = self._steps(batch, torch.full_like(batch.index, step), here)
-            judge = self._judge(seen.x, t, then)
+            judge = _StepCritic(self.critic, self.path, seen.x, t, then)
             found["loss"].append((seen.data.float() - batch.video).pow(2).flatten(1).mean(1))
             for name, one in (("real", real), ("made", seen)):
                 noise = here.normal(name, batch.index, shape)
@@ -149,7 +149,7 @@ class DiffusionGAN(Family):
         """The critic's turn and the student's through the critic, and the teacher's passes."""
         config, judged = self.config, self.critic.flops(text_tokens)
         made = self.student.network.flops(shape, text_tokens)
-        total = made.step + critic_flops(config, judged, text_tokens) + 2 * judged.forward
+        total = made.step + critic_flops(config, judged) + 2 * judged.forward
         if self.teacher is not None and config.distillation_weight:
             total += made.forward * (2 if text_tokens and config.teacher_guidance != 1 else 1)
         return Work(total, self.student.network.tokens(shape))
@@ -179,20 +179,6 @@ class DiffusionGAN(Family):
         mean, deviation = posterior(seen, seen.t, after)
         return mean + deviation * noise
 
-    def _judge(self, x: Latents, t: PerSample, then: PerSample) -> Callable[[Latents, Text | None], PerSample]:
-        """The critic of samples at the next time, beside the noisier ones that they come from; both of unit size."""
-
-        def scaled(sample: Latents, time: PerSample) -> Latents:
-            time = expand_times(time, sample)
-            return sample * (self.path.alpha(time) ** 2 + self.path.sigma(time) ** 2).rsqrt()
-
-        come_from, told = scaled(x, t), expand_times(t, x).expand(-1, 1, *x.shape[2:])
-
-        def judge(sample: Latents, text: Text | None) -> PerSample:
-            return self.critic(torch.cat([scaled(sample, then), come_from, told], dim=1), text)
-
-        return judge
-
     def _distance(self, teacher: Denoiser, data: Latents, batch: Batch, chance: Chance) -> PerSample:
         """Squared distance of predicted data to what the teacher makes of them once they are noisy again.
 
@@ -207,3 +193,30 @@ class DiffusionGAN(Family):
             wanted = teacher.read(say(x, t).float(), x, t).data
             share = self.path.alpha(t) * (self.path.alpha(t) ** 2 + self.path.sigma(t) ** 2).rsqrt()
         return share * (data.float() - wanted).pow(2).flatten(1).mean(1)
+
+
+@dataclass(frozen=True)
+class _StepCritic:
+    """The critic of samples at the next time, beside the noisier ones that they come from; both of unit size."""
+
+    critic: ConvCritic
+    path: NoisePath
+    x: Latents
+    t: PerSample
+    then: PerSample
+
+    def __call__(self, sample: Latents, text: Text | None) -> PerSample:
+        return self.score(self.look(sample), text)
+
+    def look(self, sample: Latents) -> Tensor:
+        """What the critic sees of samples, where they come from, and when."""
+        told = expand_times(self.t, self.x).expand(-1, 1, *self.x.shape[2:])
+        return self.critic.look(torch.cat([self._scaled(sample, self.then), self._scaled(self.x, self.t), told], dim=1))
+
+    def score(self, seen: Tensor, text: Text | None) -> PerSample:
+        """The critic's."""
+        return self.critic.score(seen, text)
+
+    def _scaled(self, sample: Latents, time: PerSample) -> Latents:
+        time = expand_times(time, sample)
+        return sample * (self.path.alpha(time) ** 2 + self.path.sigma(time) ** 2).rsqrt()

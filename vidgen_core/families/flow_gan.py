@@ -116,7 +116,7 @@ class FlowGAN(Family):
             return learned
         judged = self.critic.flops(text_tokens)
         made = self.flow.network.drawn_flops(shape, text_tokens, iterations=self.config.gradient_iterations)
-        total = learned.flops + made + critic_flops(self.config, judged, text_tokens) + 2 * judged.forward
+        total = learned.flops + made + critic_flops(self.config, judged) + 2 * judged.forward
         return Work(total, learned.tokens)
 
     def generate(self, ask: Ask, chance: Chance) -> Latents:

@@ -36,8 +36,8 @@ class Config(CriticConfig):
 
     @classmethod
     def tiny(cls) -> "Config":
-        """Learns the sample videos on a laptop in minutes."""
-        return cls()
+        """Learns the sample videos on a laptop in minutes: a game takes many turns, which small networks have time for."""
+        return cls(network=conv_gan.Config.small())
 
     @classmethod
     def base(cls) -> "Config":
@@ -92,7 +92,7 @@ class GAN(Family):
     def work(self, shape: tuple[int, int, int, int], text_tokens: int) -> Work:
         """The critic's turn on made, real and wrongly described samples, then the generator's through the critic."""
         made, judged = self.generator.flops(text_tokens), self.critic.flops(text_tokens)
-        total = made.forward + critic_flops(self.config, judged, text_tokens)
+        total = made.forward + critic_flops(self.config, judged)
         # The generator's gradient passes through the critic, whose weights take none.
         return Work(total + made.step + 2 * judged.forward, math.prod(shape[1:]))
 

@@ -137,7 +137,7 @@ class VAEGAN(Family):
         # No gradient passes on to the codes.
         fixed = product(network.from_codes, network.config.codes).products
         second = prior.forward + 2 * (decode.step - fixed + words.step) + 4 * judged.forward
-        third = critic_flops(self.config, judged, text_tokens, made=2)
+        third = critic_flops(self.config, judged, made=2)
         return Work(first + second + third, network.tokens(shape))
 
     @property

@@ -185,7 +185,11 @@ class ConvCritic(nn.Module):
 
     def forward(self, sample: Latents, text: Text | None) -> PerSample:
         """One score a sample."""
-        return self.score(self.features(sample)[-1], text)
+        return self.score(self.look(sample), text)
+
+    def look(self, sample: Latents) -> Tensor:
+        """The smallest map."""
+        return self.features(sample)[-1]
 
     def features(self, sample: Latents, maps: int | None = None) -> list[Tensor]:
         """Maps after each block, from the largest to the smallest; only the first so many of them if `maps` says so."""

@@ -3,7 +3,6 @@
 Critics score real and generated samples; what a critic minimizes and what its generator minimizes differ by name.
 """
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -49,12 +48,11 @@ def made_real(loss: AdversarialLoss, score: PerSample) -> PerSample:
     return as_real(loss, score)
 
 
-def gradient_length(critic: Callable[[Tensor], PerSample], at: Tensor) -> PerSample:
-    """Norm of the gradient of the score with respect to each sample, differentiable in the critic's weights.
+def gradient_length(score: PerSample, at: Tensor) -> PerSample:
+    """Norm of the gradient of each sample's score with respect to the sample, differentiable in the critic's weights.
 
     Squared, times gamma/2 and on real samples it is R1 (Mescheder et al. 2018, arXiv:1801.04406); its squared distance
     from 1 between real and made ones is the gradient penalty (Gulrajani et al. 2017, arXiv:1704.00028).
     """
-    at = at.detach().requires_grad_().clone()  # no leaf: PyTorch's counter of operations cannot see through one
-    (gradient,) = torch.autograd.grad(critic(at).sum(), at, create_graph=True)
+    (gradient,) = torch.autograd.grad(score.sum(), at, create_graph=True)
     return gradient.flatten(1).pow(2).sum(1).add(1e-12).sqrt()

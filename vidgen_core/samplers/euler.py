@@ -8,10 +8,10 @@ __all__ = ["integrate"]
 
 
 def integrate(denoise: Denoise, start: Tensor, times: Tensor, draw: Draw) -> Tensor:
-    """Follow the velocity from `start` by the path's clock along decreasing `times` [steps + 1]."""
+    """Follow the velocity from `start` along decreasing `times` [steps + 1]."""
     del draw
     x = start
     for now, then in zip(times[:-1], times[1:], strict=True):
         seen = denoise(x, now)
-        x = x + (seen.path.clock(then) - seen.path.clock(now)) * seen.velocity
+        x = seen.path.travel(x, seen.velocity, now, then)
     return x

@@ -11,7 +11,7 @@ __all__ = ["integrate"]
 
 
 def integrate(denoise: Denoise, start: Tensor, times: Tensor, draw: Draw) -> Tensor:
-    """Follow the velocity from `start` by the path's clock along decreasing `times` [steps + 1].
+    """Follow the velocity from `start` along decreasing `times` [steps + 1].
 
     The last step is Euler's where it ends at t = 0, at which a velocity read from a prediction of x0 is undefined.
     """
@@ -19,7 +19,8 @@ def integrate(denoise: Denoise, start: Tensor, times: Tensor, draw: Draw) -> Ten
     x = start
     for now, then in zip(times[:-1], times[1:], strict=True):
         seen = denoise(x, now)
-        step = seen.path.clock(then) - seen.path.clock(now)
-        guess = x + step * seen.velocity
-        x = guess if then == 0 else x + step * (seen.velocity + denoise(guess, then).velocity) / 2
+        guess = seen.path.travel(x, seen.velocity, now, then)
+        if then == 0:
+            return guess
+        x = seen.path.travel(x, (seen.velocity + denoise(guess, then).velocity) / 2, now, then)
     return x

@@ -8,13 +8,13 @@ __all__ = ["integrate"]
 
 
 def integrate(denoise: Denoise, start: Tensor, times: Tensor, draw: Draw) -> Tensor:
-    """Follow the velocity from `start` by the path's clock along decreasing `times` [steps + 1]."""
+    """Follow the velocity from `start` along decreasing `times` [steps + 1]."""
     del draw
     x = start
     for now, then in zip(times[:-1], times[1:], strict=True):
         seen = denoise(x, now)
-        path, start_of_step = seen.path, seen.path.clock(now)
-        step = path.clock(then) - start_of_step
-        middle = denoise(x + step / 2 * seen.velocity, path.time(start_of_step + step / 2))
-        x = x + step * middle.velocity
+        path = seen.path
+        middle = path.time((path.clock(now) + path.clock(then)) / 2)
+        halfway = denoise(path.travel(x, seen.velocity, now, middle), middle)
+        x = path.travel(x, halfway.velocity, now, then)
     return x

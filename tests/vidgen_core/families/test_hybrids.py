@@ -228,7 +228,7 @@ def test_it_draws_in_the_steps_that_were_asked_for_and_in_no_more_than_it_learne
 @pytest.mark.parametrize("teacher", TEACHERS)
 def test_the_critic_sees_pairs_of_the_same_times_and_real_ones_lie_on_the_path(teacher, step):
     family, seen = built(student(teacher, step=step, mismatch=0.0, r1=0.0)), []
-    family.critic.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    family.critic.first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     data = Batch(torch.full((512, *SPACE.shape), 0.7), None, torch.arange(512))
     next(family.losses(data, Chance(0)))
     real, made = seen
@@ -250,7 +250,7 @@ def test_the_critic_sees_pairs_of_the_same_times_and_real_ones_lie_on_the_path(t
 
 def test_a_critic_that_says_the_same_of_everything_teaches_nothing():
     family = built(student())
-    family.critic.forward = lambda sample, _: sample.new_zeros(len(sample)) + 0 * sample.flatten(1).sum(1)
+    family.critic.score = lambda seen, _: 0 * seen.flatten(1).sum(1)
     loss = dict(family.losses(batch(), Chance(0)))["generator"]
     assert all((g == 0).all() for g in torch.autograd.grad(loss, list(family.student.parameters())))
 

@@ -170,7 +170,8 @@ def test_each_player_lowers_its_own_loss_on_one_batch_while_the_others_stand_sti
 
 
 def test_the_formula_of_its_work_agrees_with_what_pytorch_counts(subject):
-    learner, batch = subject.learner(), subject.batch(2)
+    # Spectral norms cost the same whatever the batch, and are not counted: enough samples that they hardly do.
+    learner, batch = subject.learner(), subject.batch(4)
     players = learner.players()
     with FlopCounterMode(display=False) as counted:
         # Only the sum is asked for: telling modules apart fails where a loss takes gradients itself.
@@ -180,7 +181,7 @@ def test_the_formula_of_its_work_agrees_with_what_pytorch_counts(subject):
         total = counted.get_total_flops()
         counted.mod_tracker.__enter__()
     work = learner.work(subject.shape, 0 if batch.text is None else batch.text.tokens.shape[1])
-    assert 2 * work.flops == pytest.approx(total, rel=0.02)
+    assert 4 * work.flops == pytest.approx(total, rel=0.02)
     assert work.tokens > 0
 
 

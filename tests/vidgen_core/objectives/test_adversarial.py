@@ -41,8 +41,8 @@ def test_a_hinge_generator_is_pushed_even_where_it_convinces():
 
 def test_the_gradient_of_a_linear_critic_has_the_length_of_its_weights():
     w = torch.randn(12, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    at = torch.randn(5, 3, 4)
-    length = gradient_length(lambda x: x.flatten(1) @ w, at)
+    at = torch.randn(5, 3, 4, requires_grad=True)
+    length = gradient_length(at.flatten(1) @ w, at)
     assert torch.allclose(length, w.norm().expand(5), atol=1e-5)
     (slope,) = torch.autograd.grad((length**2).mean() / 2, w)
     assert torch.allclose(slope, w, atol=1e-5)

@@ -189,3 +189,21 @@ def test_one_process_in_three_scalings_ends_at_the_same_samples():
     circle = ends(Trigonometric(), torch.atan(sigmas) / (torch.pi / 2))
     assert torch.allclose(flow, exploding, atol=1e-10)
     assert torch.allclose(flow, circle, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["euler", "heun", "midpoint"])
+@pytest.mark.parametrize("schedule", [betas.cosine(), betas.zero_terminal(betas.shifted(betas.cosine(), 16.0))])
+def test_solvers_walk_discrete_diffusion_as_rectified_flow_with_as_much_noise(name, schedule):
+    path, start = VariancePreserving(schedule), torch.randn(5, generator=torch.Generator().manual_seed(5)).double()
+    times = path.grid(12)
+    flow = run(name, FLOW, exact(FLOW, 0.5, 0.5), start / path.scale(times[0]), path.clock(times))
+    assert torch.allclose(run(name, path, exact(path, 0.5, 0.5), start, times), flow, atol=1e-9)
+
+
+def test_eulers_steps_are_those_of_ddim_on_discrete_diffusion():
+    path, start = (
+        VariancePreserving(betas.cosine()),
+        torch.randn(5, generator=torch.Generator().manual_seed(6)).double(),
+    )
+    ends = [run(name, path, exact(path, 0.5, 0.5), start, path.grid(7)) for name in ("euler", "ddim")]
+    assert torch.allclose(*ends, atol=1e-12)
