@@ -10,6 +10,7 @@ from data_prep.audio import AUDIO
 from data_prep.lineage import find
 from data_prep.tables import Tables
 from vidgen_core.errors import VidgenError
+from vidgen_core.outputs import check_out
 
 __all__ = ["export_clip"]
 
@@ -21,10 +22,7 @@ def export_clip(tables: Tables, clip: str, out: Path) -> str:
         VidgenError: There is no such clip, it was not kept, or the file cannot be written there.
 
     """
-    if out.suffix.lower() not in (".mp4", ".mkv") or not out.absolute().parent.is_dir():
-        raise VidgenError(
-            "A clip cannot be written there", got=str(out), allowed="an .mp4 or .mkv in a folder there is"
-        )
+    check_out(out, (".mp4", ".mkv"), "A clip")
     named = find(tables, clip)
     if named.column != "clip_id":
         raise VidgenError("This is a source, not a clip", got=clip, move="vidgen explain SOURCE lists its clips")

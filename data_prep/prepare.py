@@ -63,6 +63,7 @@ __all__ = [
     "analysis_units",
     "bring",
     "candidates",
+    "data_release",
     "prepare",
 ]
 
@@ -185,9 +186,14 @@ def prepare(
         funnel=_funnel(tables, files, rejects, brought, _notes(decoded, tables, settings)),
         reasons=dict(reasons.most_common()),
         decoded_per_source_frame=decoded,
-        release=tables.release([*DATA_TABLES, *(name for name in _OPTIONAL if len(tables.read(name, ["source_id"])))]),
+        release=data_release(tables),
         notes=(*brought.said.notes, *losses.in_quarantine(rejects)),
     )
+
+
+def data_release(tables: Tables) -> Release:
+    """The data tables as they are now."""
+    return tables.release([*DATA_TABLES, *(name for name in _OPTIONAL if len(tables.read(name, ["source_id"])))])
 
 
 def bring(

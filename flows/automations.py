@@ -9,7 +9,7 @@ from prefect.events.actions import CallWebhook
 
 from flows.nightly import EMPTY, REFUSED
 
-__all__ = ["BLOCK", "notify"]
+__all__ = ["BLOCK", "be_silent", "notify"]
 
 BLOCK = "vidgen-notify"
 _FAILED = ("prefect.flow-run.Failed", "prefect.flow-run.Crashed")
@@ -53,3 +53,11 @@ def notify(address: str) -> None:
                 client.update_automation(there[0].id, wanted)
             else:
                 client.create_automation(wanted)
+
+
+def be_silent() -> None:
+    """Remove the automations, which outlive the process that made them; without any, nothing changes."""
+    with get_client(sync_client=True) as client:
+        for name in _CAUSES:
+            for one in client.read_automations_by_name(name):
+                client.delete_automation(one.id)

@@ -29,7 +29,7 @@ app.add_typer(encoder_app, name="encoder")
 app.add_typer(data_app)
 app.add_typer(service_app)
 app.add_typer(sample_app)
-_out, _err = Console(highlight=False), Console(stderr=True, highlight=False)
+_err = Console(stderr=True, highlight=False)
 
 
 def main() -> None:
@@ -57,7 +57,8 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, VidgenError):
         return str(error)
     if is_disk_full(error):
-        return str(disk_full(HOME))
+        named = getattr(error, "filename", None)
+        return str(disk_full(Path(str(named)) if named else None))
     # The command line's own complaints, such as an unknown option.
     return str(getattr(error, "message", error)) if type(error).__module__.startswith(("click", "typer")) else None
 
@@ -82,6 +83,7 @@ def prepare(
 
 @app.command()
 def latents(  # noqa: PLR0913 - typer makes an option of each
+    context: typer.Context,
     recipe: Recipe = RECIPE,
     videos: Videos = VIDEOS,
     home: HomeDir = HOME,
@@ -95,6 +97,7 @@ def latents(  # noqa: PLR0913 - typer makes an option of each
 ) -> None:
     """Clips to latents, captions to vectors."""
     if not verify:
+        _only_with("--verify", context, "share", "seed", "tolerance", "as_json")
         _launch("latents", recipe, videos, home, changes, ray)
         return
     from flows.commands.verify import mismatch, told
@@ -109,7 +112,8 @@ def latents(  # noqa: PLR0913 - typer makes an option of each
 
 
 @app.command()
-def train(
+def train(  # noqa: PLR0913 - the options of a command
+    context: typer.Context,
     recipe: Recipe = RECIPE,
     videos: Videos = VIDEOS,
     home: HomeDir = HOME,
@@ -120,6 +124,7 @@ def train(
 ) -> None:
     """Latents to a generator; or the proof that a killed training goes on as if nothing had happened."""
     if not prove_resume:
+        _only_with("--prove-resume", context, "as_json")
         _launch("train", recipe, videos, home, changes, ray)
         return
     from flows.commands.launch import spec_of
@@ -233,7 +238,7 @@ def replay(
     from flows.commands.replay import replay_samples
     from flows.home import Home
 
-    _out.print(replay_samples(Home.open(home), model, records, number, out))
+    say(replay_samples(Home.open(home), model, records, number, out))
 
 
 @videos_app.command("make")
@@ -242,7 +247,7 @@ def videos_make(directory: Path, count: Annotated[int, typer.Option(min=1)] = 20
     from data_prep.samples import make
 
     made = make(directory, count=count, seed=seed)
-    _out.print(f"{len(made.files)} videos in {directory}, {len(made.broken)} of them broken on purpose")
+    say(f"{len(made.files)} videos in {directory}, {len(made.broken)} of them broken on purpose")
 
 
 @app.command()
@@ -263,6 +268,14 @@ def families(as_json: AsJson = False) -> None:
     _tell(there if as_json else [f"{kind}: {', '.join(names)}" for kind, names in there.items()], as_json)
 
 
+def _only_with(other: str, context: typer.Context, *names: str) -> None:
+    """Refuse options that mean nothing without another one, rather than pass over them."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise VidgenError(f"--{name.removeprefix('as_')} goes with {other}", got=f"--{name.removeprefix('as_')}")
+
+
 def _launch(  # noqa: PLR0913 - the options of its commands
     stage: str, recipe: str, videos: str, home_dir: Path, changes: list[str] | None, ray: str = "", jobs: str = "",
     tables: str | None = None,
@@ -271,11 +284,11 @@ def _launch(  # noqa: PLR0913 - the options of its commands
     from flows.commands.launch import run_spec, spec_of
 
     spec = spec_of(stage, recipe, videos, home_dir, changes or [], ray=ray, jobs=jobs, tables=tables)
-    run_spec(spec, spec.home, stage)
+    run_spec(spec, stage)
 
 
 def _tell(value: Any, as_json: bool) -> None:
-    _out.print_json(json.dumps(value, default=str)) if as_json else _out.print("\n".join(map(str, value)), markup=False)
+    say(json.dumps(value, indent=1) if as_json else "\n".join(map(str, value)))
 
 
 def _leave(sentence: str, code: int) -> None:

@@ -135,7 +135,7 @@ def retry(
     spec = last_spec(place, "prepare")
     asked = mark(place, reason, source)
     try:
-        run_spec(spec, place, "prepare")
+        run_spec(spec, "prepare")
     except VidgenError:
         say(outcome(place, asked))
         raise

@@ -7,7 +7,6 @@ PREFECT_API_URL, that one is used.
 
 import os
 import secrets
-import socket
 import sys
 import time
 import urllib.error
@@ -19,6 +18,7 @@ from pathlib import Path
 from flows.failures import StageCrashedError, disk_full, is_disk_full
 from flows.home import Home
 from flows.launch.local import Guarded
+from flows.ports import check_port, free_port
 
 __all__ = ["password_file", "prefect_server", "quiet_environment"]
 
@@ -61,13 +61,19 @@ def prefect_server(home: Home, *, port: int | None = None) -> Iterator[None]:
         port: Where a server is to listen that stays: with Prefect's page, schedules and automations. None takes a free
             port for a server that does no more than keep what a command does.
 
+    Raises:
+        VidgenError: Another program listens at the port.
+
     """
     if "PREFECT_API_URL" in os.environ:
         yield
         return
     home.prefect_dir.mkdir(parents=True, exist_ok=True)
     stays = port is not None
-    port = _free_port() if port is None else port
+    if port is None:
+        port = free_port()
+    else:
+        check_port(port, "--port")
     api = f"http://127.0.0.1:{port}/api"
     word = _password(password_file(home)) if stays else _new_password()
     os.environ |= quiet_environment(home) | {"PREFECT_UI_ENABLED": str(stays).lower()}
@@ -116,12 +122,6 @@ def _password(file: Path) -> str:
             out.write(_new_password())
         fresh.replace(file)
     return file.read_text()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_until_healthy(server: Guarded, api: str, home: Home) -> None:

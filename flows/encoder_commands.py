@@ -25,6 +25,7 @@ def train(
     from flows.home import Home
 
     recipe, place = encoder_recipe(encoder, changes or []), Home.open(home)
+    place.keep_named_registry()
     with place.lock():
         made = train_encoder(place, recipe)
     told = {

@@ -15,9 +15,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from data_prep.latents import embed_captions
+from data_prep.rights import RIGHTS
 from data_prep.tables import Tables
 from flows.home import Home
 from flows.recipes.recipe import TextChoice, changed_values
+from flows.stage import write_value
 from vidgen_core import digests, discovery, scene, weights
 from vidgen_core.choices import Choice, first_complaint
 from vidgen_core.encoders._classifier import Classifier
@@ -25,6 +27,7 @@ from vidgen_core.encoders._open import open_encoder, open_encoder_folder
 from vidgen_core.encoders.clipbert import ClipBERT
 from vidgen_core.errors import VidgenError
 from vidgen_core.evaluation.probes import changed_copies, linear_probe, recall_at_one, recall_at_precision
+from vidgen_core.evaluation.text_match import check_width
 from vidgen_core.frozen import Frozen
 from vidgen_core.interfaces import Text, VideoEncoder, to_clips
 from vidgen_core.registry.encoders import promote_if_better
@@ -121,7 +124,12 @@ def train_encoder(home: Home, recipe: EncoderRecipe) -> Trained:
     figures, not_run = measured(encoder, job, labels)
     tracker.log(fitted.steps, {f"eval/{figure}": value for figure, value in figures.items()})
     clips = tables.digest("clips")
-    tags = {"vidgen.clips": clips, "vidgen.encoder": job.name, "vidgen.run_key": run_key}
+    release = tables.release(["clips", "captions"], beside=[RIGHTS])
+    # By the release a takedown finds who learned from what.
+    write_value(home.releases_dir / f"{release.digest}.json", release)
+    tags = {
+        "vidgen.release": release.digest, "vidgen.clips": clips, "vidgen.encoder": job.name, "vidgen.run_key": run_key,
+    }  # fmt: skip
     version = register(tracker, name, job.final_dir, model=weights.digest(job.final_dir), tags=tags, kind=ENCODER)
     tracker.finish()
     first = next((one for one in ("accuracy", "retrieval", "probe", "copies") if one in figures), None)
@@ -168,21 +176,12 @@ def measured(encoder: VideoEncoder, job: Job, labels: Path) -> tuple[dict[str, f
         pairs = _gallery(job, held)
         if len(pairs) > 1:
             told = Samples(job.data, job.data.held_out, text=True).batch(pairs, pairs)
-            _check_width(encoder, cast(Text, told.text))
+            check_width(job.name, encoder, cast(Text, told.text).tokens.shape[-1])
             with torch.inference_mode():
                 figures["retrieval"] = recall_at_one(encoder.match_all(told.video, cast(Text, told.text)).numpy())
         if len(pairs) < _GALLERY:
             not_run["retrieval"] = f"retrieval is among {_GALLERY} captions, there were {len(pairs)} that differ"
     return figures, not_run
-
-
-def _check_width(encoder: ClipBERT, text: Text) -> None:
-    width = text.tokens.shape[-1]
-    if width != encoder.config.text_dim:
-        raise VidgenError(
-            "The encoder learned captions through another text encoder",
-            got=f"captions of width {width}", allowed=f"captions of width {encoder.config.text_dim}",
-        )  # fmt: skip
 
 
 def _gallery(job: Job, samples: Samples) -> list[int]:

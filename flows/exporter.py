@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from flows.commands.status import StageStatus, statuses
 from flows.home import Home
+from flows.ports import check_port
 
 __all__ = ["HomeCollector", "export"]
 
@@ -87,7 +88,13 @@ def _gauge(name: str, about: str, stage: str, value: float) -> Metric:
 
 
 def export(home: Home, port: int) -> None:
-    """Answer at http://127.0.0.1:PORT/metrics from a thread, for as long as the process lives."""
+    """Answer at http://127.0.0.1:PORT/metrics from a thread, for as long as the process lives.
+
+    Raises:
+        VidgenError: Another program listens there.
+
+    """
+    check_port(port, "--metrics")
     registry = CollectorRegistry()
     registry.register(HomeCollector(home))
     start_http_server(port, addr="127.0.0.1", registry=registry)

@@ -66,9 +66,9 @@ def is_disk_full(error: BaseException) -> bool:
     return False
 
 
-def disk_full(place: Path) -> VidgenError:
-    """The sentence for a full disk."""
+def disk_full(place: Path | None) -> VidgenError:
+    """The sentence for a full disk; None where it is not known what could not be written."""
     return VidgenError(
-        f"The disk is full: {place} cannot take any more",
+        "The disk is full" if place is None else f"The disk is full: {place} cannot take any more",
         move="Free some space and give the same command again: it continues where it stopped",
     )

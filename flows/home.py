@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -206,6 +207,16 @@ class Home:
             )
         self._registry_file.write_text(uri.rstrip("/") + "\n")
 
+    def keep_named_registry(self) -> None:
+        """Choose the MLflow server that MLFLOW_TRACKING_URI names, if it is set; each command that registers does so.
+
+        Raises:
+            VidgenError: See `keep_registry_at`.
+
+        """
+        if server := os.environ.get("MLFLOW_TRACKING_URI"):
+            self.keep_registry_at(server)
+
     @property
     def _mlflow_db(self) -> Path:
         return self.root / "mlflow.db"
@@ -216,6 +227,22 @@ class Home:
 
     def _registry_uri(self) -> str:
         return self._registry_file.read_text().strip() if self._registry_file.exists() else ""
+
+    @contextmanager
+    def trial(self, what: str) -> Iterator[Path]:
+        """A folder beside the trainings for as long as the block runs.
+
+        Those of predecessors that were killed go first, so the caller holds a lock that only one such block can have.
+
+        Args:
+            what: What it is for, its name's first part.
+
+        """
+        self.training_dir.mkdir(parents=True, exist_ok=True)
+        for left in self.training_dir.glob(f".{what}-*"):
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(prefix=f".{what}-", dir=self.training_dir) as folder:
+            yield Path(folder)
 
     @contextmanager
     def lock(self, what: str = "run", *, wait_s: float = 2.0) -> Iterator[None]:

@@ -9,10 +9,10 @@ from flows.wishes import Wish, drawn_around
 from vidgen_core.applications.complete import Drawing
 from vidgen_core.applications.generator import Generator, check_prompt
 from vidgen_core.applications.movie import asked_for, movie
-from vidgen_core.errors import VidgenError
+from vidgen_core.outputs import check_out
 from vidgen_core.registry.models import fetch
 
-__all__ = ["check_out", "draw"]
+__all__ = ["draw"]
 
 
 def draw(  # noqa: PLR0913 - what, from which model, where to, and how
@@ -51,7 +51,7 @@ def draw(  # noqa: PLR0913 - what, from which model, where to, and how
     task = wish.task
     for prompt in prompts:
         check_prompt(prompt)
-    check_out(out)
+    check_out(out, (".mp4",), "A video")
     is_folder = (Path(model) / "generator.json").exists()
     fetched = Path(model) if is_folder else fetch(home.mlflow_uri, model, home.cache_dir, blocked_too=blocked_too)
     generator = Generator.load(fetched)
@@ -62,16 +62,3 @@ def draw(  # noqa: PLR0913 - what, from which model, where to, and how
         videos, notes = generator.videos(prompts, seed=seed, sampling=sampling), []
     out.write_bytes(movie(videos, generator.card.frame_rate))
     return notes
-
-
-def check_out(out: Path) -> None:
-    """Refuse what is no place for a video.
-
-    Raises:
-        VidgenError: It is no .mp4 file in a folder that exists.
-
-    """
-    if out.suffix.lower() != ".mp4" or not out.absolute().parent.is_dir():
-        raise VidgenError(
-            "Videos cannot be written there", got=str(out), allowed="an .mp4 file in a folder that exists"
-        )

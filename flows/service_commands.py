@@ -100,8 +100,7 @@ def serve(  # noqa: PLR0913 - the options of a command
     say(f"{spec.recipe.name} at '{schedule.cron}' by the clock of {schedule.timezone}; stop with Ctrl-C")
     parameters = {"recipe": recipe, "videos": spec.videos, "home": str(spec.home_dir), "changes": changes or []}
     parameters |= {"ray": ray, "jobs": jobs}
-    if metrics:
-        from flows.exporter import export
-
-        export(spec.home, metrics)
-    start(spec.home, Served(name=spec.recipe.model, parameters=parameters, schedule=schedule, notify=notify, port=port))
+    served = Served(
+        name=spec.recipe.model, parameters=parameters, schedule=schedule, notify=notify, port=port, metrics=metrics
+    )
+    start(spec.home, served)

@@ -1,5 +1,6 @@
 """`vidgen serve`: one process that starts a recipe's run at its hours, and tells when something is wrong."""
 
+import os
 import signal
 from contextlib import ExitStack
 from typing import Any
@@ -19,8 +20,10 @@ class Served(Frozen):
         name: Of the deployment.
         parameters: Of the flow `nightly`.
         schedule: When it begins.
-        notify: A web address that is told of failures, empty releases and refused promotions; "" for none.
+        notify: A web address that is told of failures, empty releases and refused promotions; with "" a server of
+            our own tells nobody.
         port: Where Prefect's server listens, on this machine alone.
+        metrics: Where Prometheus finds figures, on this machine alone; 0 is nowhere.
 
     """
 
@@ -29,6 +32,7 @@ class Served(Frozen):
     schedule: Schedule
     notify: str = ""
     port: int
+    metrics: int = 0
 
 
 def serve(home: Home, served: Served) -> None:
@@ -38,23 +42,30 @@ def serve(home: Home, served: Served) -> None:
     our own is started unless PREFECT_API_URL names one.
 
     Raises:
-        VidgenError: Another process serves this home.
+        VidgenError: Another process serves this home, or another program listens at a port.
 
     """
     from flows.embedded import prefect_server
 
+    # Who else uses a server that is not ours, and wants to be told, is not known here.
+    ours = "PREFECT_API_URL" not in os.environ
     with ExitStack() as held:
         held.enter_context(home.lock("serve"))
+        if served.metrics:
+            from flows.exporter import export
+
+            export(home, served.metrics)
         held.enter_context(prefect_server(home, port=served.port))
         from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
         from prefect.schedules import Cron
 
+        from flows.automations import be_silent, notify
         from flows.nightly import nightly
 
         if served.notify:
-            from flows.automations import notify
-
             notify(served.notify)
+        elif ours:
+            be_silent()
         when = Cron(served.schedule.cron, timezone=served.schedule.timezone)
         # Prefect's runner takes SIGTERM itself, and ends its runs on it; Ctrl-C is to do the same.
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from flows.home import Home
 from flows.recipes.recipe import Recipe
@@ -11,7 +11,7 @@ from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 from vidgen_core.frozen import Frozen
 
-__all__ = ["STAGES", "Follow", "Progress", "Row", "Spec", "StageResult", "last_spec"]
+__all__ = ["STAGES", "Follow", "Progress", "Row", "Spec", "StageResult", "last_spec", "read_spec"]
 
 # In the order in which the pipeline runs them; each is a file of `flows/stages` and a flow.
 STAGES = ("prepare", "latents", "train", "evaluate", "release")
@@ -38,6 +38,20 @@ class StageResult(Frozen):
     seconds: float = 0.0
     rows: tuple[Row, ...] = ()
     facts: dict[str, Any] = Field(default_factory=dict)
+
+    def fact(self, name: str) -> Any:
+        """One of the facts that an older vidgen did not tell.
+
+        Raises:
+            VidgenError: It is not there.
+
+        """
+        if name not in self.facts:
+            raise VidgenError(
+                f"What {self.stage!r} made was written by an older vidgen, which did not tell its {name}",
+                move=f"Give vidgen {self.stage} again: it does only what is not done yet",
+            )
+        return self.facts[name]
 
 
 class Progress(Frozen):
@@ -136,18 +150,34 @@ class Spec(Frozen):
         return StageResult.model_validate_json(file.read_text())
 
 
+def read_spec(file: Path) -> Spec | None:
+    """What is in a spec file, unless another vidgen wrote it."""
+    try:
+        return Spec.model_validate_json(file.read_text())
+    except ValidationError:
+        return None
+
+
 def last_spec(home: Home, stage: str) -> Spec:
-    """What the latest run of a stage in this home was asked.
+    """What the latest run of a stage in this home was asked, of those that this vidgen can read.
 
     Raises:
-        VidgenError: It was never run there.
+        VidgenError: It was never run there, or only by another vidgen.
 
     """
-    files = sorted(home.runs_dir.glob(f"*/{stage}.spec.json"), key=lambda file: file.stat().st_mtime_ns)
+    files = sorted(home.runs_dir.glob(f"*/{stage}.spec.json"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
     if not files:
         raise VidgenError(
             f"Nothing was run in this home, so there is no recipe of {stage!r} to go by",
             got=str(home.root),
             move=f"Check --home, or run vidgen {stage} there first",
         )
-    return Spec.model_validate_json(files[-1].read_text())
+    found = next((spec for file in files if (spec := read_spec(file)) is not None), None)
+    if found is None:
+        raise VidgenError(
+            f"What {stage!r} was asked in this home was written by another vidgen, which this one cannot read",
+            got=str(files[0]),
+            move=f"Give vidgen {stage} again: it does only what is not done yet",
+        )
+    # The home may have been moved or copied since.
+    return found.model_copy(update={"home_dir": home.root})

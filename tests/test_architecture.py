@@ -24,6 +24,7 @@ LAYERS = [
         "errors",
         "frozen",
         "digests",
+        "outputs",
         "discovery",
         "licenses",
         "choices",

@@ -7,16 +7,29 @@ from flows.checks._finding import Finding, State, Subject
 __all__ = ["check"]
 
 
-def check(_subject: Subject) -> Iterator[Finding]:
-    """Each device with its memory, and whether it really computes."""
+def check(subject: Subject) -> Iterator[Finding]:
+    """Each device with its memory, and whether it really computes; that there is one where the recipe asks for it."""
     import torch
 
     if not torch.cuda.is_available():
         built = f"torch {torch.__version__} finds none"
+        # A cluster's machines may have what this one lacks.
+        asking = [] if subject.ray or subject.jobs else _asking(subject)
+        if asking:
+            move = f"--set {' --set '.join(f'{name}=cpu' for name in asking)}, or name a cluster that has some"
+            found = f"{built}, and the recipe asks for one: {', '.join(asking)}"
+            yield Finding(what="accelerator", state=State.BAD, found=found, move=move)
+            return
         yield Finding(what="accelerator", state=State.ABSENT, found=f"{built}; everything works on the processor")
         return
     for place in range(torch.cuda.device_count()):
         yield _device(place)
+
+
+def _asking(subject: Subject) -> list[str]:
+    recipe = subject.recipe
+    devices = {"training.device": recipe.training.device, "codec_training.device": recipe.codec_training.device}
+    return [name for name, device in devices.items() if device == "cuda"]
 
 
 def _device(place: int) -> Finding:

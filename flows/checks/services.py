@@ -1,5 +1,6 @@
 """Services that are named here or in the environment: Prefect's, MLflow's, a Ray cluster, its jobs; and secrets."""
 
+import base64
 import json
 import socket
 import urllib.error
@@ -23,7 +24,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     """Whether each service that is named answers, is the right version, and has a clock that agrees with ours."""
     api = subject.environment.get("PREFECT_API_URL", "")
     if api:
-        yield from _prefect(api)
+        yield from _prefect(api, subject.environment.get("PREFECT_API_AUTH_STRING", ""))
     else:
         found = "PREFECT_API_URL is not set; a run brings a server of its own"
         yield Finding(what="prefect", state=State.ABSENT, found=found)
@@ -41,10 +42,19 @@ def check(subject: Subject) -> Iterator[Finding]:
         yield _reached("ray jobs", parts.hostname or "", str(parts.port or ""), move)
 
 
-def _prefect(api: str) -> Iterator[Finding]:
+def _prefect(api: str, word: str) -> Iterator[Finding]:
+    """That it answers, lets us in, and is of our version and hour.
+
+    Args:
+        api: Its address.
+        word: "NAME:PASSWORD", or "" for a server that asks for none.
+
+    """
+    headers = {"Authorization": f"Basic {base64.b64encode(word.encode()).decode()}"} if word else {}
     move = "Start it (prefect server start), or unset PREFECT_API_URL"
     try:
-        with urllib.request.urlopen(f"{api}/admin/version", timeout=_TIMEOUT_S) as answer:
+        asked = urllib.request.Request(f"{api}/admin/version", headers=headers)
+        with urllib.request.urlopen(asked, timeout=_TIMEOUT_S) as answer:
             version, told = json.loads(answer.read()), answer.headers.get("Date")
     except urllib.error.HTTPError as error:
         closed = error.code in (401, 403)

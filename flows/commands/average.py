@@ -8,6 +8,7 @@ from flows.spec import Spec, last_spec
 from flows.stages.train import job_of, open_tracker
 from vidgen_core import weights
 from vidgen_core.applications import generator
+from vidgen_core.outputs import check_new_folder
 from vidgen_core.registry.models import register
 from vidgen_core.registry.promotion import challenge
 from vidgen_core.training.power_averages import reconstruct
@@ -26,12 +27,15 @@ def write_average(home: Home, length: float, out: Path, *, registered: bool = Fa
         registered: Whether it also becomes a version of the model, its challenger.
 
     Raises:
-        VidgenError: Nothing was trained there, the run kept no snapshots, or no average has this length.
+        VidgenError: The folder is there or cannot be made; nothing was trained in the home, the run kept no snapshots,
+            or no average has this length.
 
     """
+    check_new_folder(out)
     spec = last_spec(home, "train")
     model_dir = Path(spec.result("train").facts["model_dir"])
-    job = job_of(spec)
+    # Of what was trained; the latents may be those of later clips by now.
+    job = job_of(spec).model_copy(update={"work_dir": home.training_dir / model_dir.name})
     made = reconstruct(store_at(job.averages), length)
     # What no player owns, such as running statistics, is that of the end of the run.
     state, card = weights.load(job.final_dir)
@@ -54,7 +58,7 @@ def _registered(spec: Spec, length: float, folder: Path, digest: str) -> str:
     """Make the generator a version of the run's model; nothing has measured it, so it cannot be the champion yet."""
     tracker = open_tracker(spec)
     tags = {
-        "vidgen.release": spec.result("latents").facts["release"], "vidgen.recipe": spec.recipe.name,
+        "vidgen.release": spec.result("train").fact("release"), "vidgen.recipe": spec.recipe.name,
         "vidgen.run_key": spec.run_key, "vidgen.ema_length": f"{length:g}",
     }  # fmt: skip
     version = register(tracker, spec.recipe.model, folder, model=digest, tags=tags)

@@ -7,7 +7,7 @@ from data_prep.settings import DataSettings
 from data_prep.storage import place_of
 from flows.home import Home
 from flows.spec import last_spec
-from vidgen_core.errors import VidgenError
+from vidgen_core.outputs import check_out
 
 __all__ = ["write_card"]
 
@@ -25,10 +25,7 @@ def write_card(home: Home, out: Path, settings: DataSettings, videos: str | None
         VidgenError: The file cannot be written, or nothing was prepared.
 
     """
-    if out.suffix.lower() not in (".html", ".htm") or not out.absolute().parent.is_dir():
-        raise VidgenError(
-            "A card cannot be written there", got=str(out), allowed="an .html file in a folder that exists"
-        )
+    check_out(out, (".html", ".htm"), "A card")
     spec = last_spec(home, "prepare")
     where = videos or spec.videos
     facts = {"recipe": spec.recipe.name, "videos": str(where), "home": str(home.root)}

@@ -18,6 +18,7 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.evaluation.evaluate import Evaluation
 from vidgen_core.evaluation.truth import Score
 from vidgen_core.frozen import Frozen
+from vidgen_core.outputs import check_out
 
 __all__ = ["Table", "choose", "comparison_of", "markdown", "run_comparison"]
 
@@ -95,8 +96,8 @@ def run_comparison(comparison: Comparison, changes: Sequence[str], write: Path |
     """
     from flows.embedded import prefect_server
 
-    if write is not None and (write.suffix != ".md" or not write.absolute().parent.is_dir()):
-        raise VidgenError("The table cannot be written there", got=str(write), allowed="an .md file in a folder")
+    if write is not None:
+        check_out(write, (".md",), "The table")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     home = comparison.home
@@ -169,10 +170,9 @@ def _large(count: float) -> str:
 def _shares(score: Score | None) -> dict[str, str]:
     if score is None:
         return {}
-    told = {name: getattr(score, name) for name in ("one_shape", "color", "shape", "direction", "straight")}
     return {
         name: f"{100 * one.value:.0f} % [{100 * one.low:.0f}, {100 * one.high:.0f}]"
-        for name, one in told.items()
+        for name, one in score.shares().items()
         if one.value is not None
     }
 

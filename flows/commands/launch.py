@@ -1,6 +1,5 @@
 """What `vidgen run` and its stages are asked, checked before anything is started."""
 
-import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,21 +40,20 @@ def spec_of(  # noqa: PLR0913 - the options of a command
     home = Home.open(home_dir)
     if tables is not None:
         home.keep_tables_at(tables)
-    if server := os.environ.get("MLFLOW_TRACKING_URI"):
-        home.keep_registry_at(server)
+    home.keep_named_registry()
     chosen = with_teacher(chosen, home)
     place = place_of(videos)
     where = str(place.resolve()) if isinstance(place, Path) else place.uri
     return Spec(stage=stage or "prepare", recipe=chosen, videos=where, home_dir=home.root, ray=ray, jobs=jobs)
 
 
-def run_spec(spec: Spec, home: Home, stage: str) -> None:
+def run_spec(spec: Spec, stage: str) -> None:
     """Run one stage, or all of them for "", under a Prefect server of our own, and show what was done."""
     from flows.embedded import prefect_server
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    with home.lock(), prefect_server(home):
+    with spec.home.lock(), prefect_server(spec.home):
         from flows.pipeline import STAGE_FLOWS, pipeline
 
         results = [STAGE_FLOWS[stage](spec)] if stage else pipeline(spec)

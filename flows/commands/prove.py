@@ -1,7 +1,6 @@
 """`vidgen train --prove-resume`: kill the training, go on, and compare with a run that nobody killed."""
 
 import json
-import tempfile
 from pathlib import Path
 
 from flows.commands.text import aligned
@@ -20,13 +19,12 @@ def prove_resume(spec: Spec, *, as_json: bool) -> tuple[str, bool]:
     The proof is kept beside the training, where the gate reads it.
 
     Raises:
-        VidgenError: There are no latents to learn from, or a worker failed.
+        VidgenError: There are no latents to learn from, another proof is made in the home, or a worker failed.
 
     """
-    spec.home.training_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".proof-", dir=spec.home.training_dir) as folder:
-        job = job_of(spec)
-        proof = prove(job, Path(folder))
+    job = job_of(spec)
+    with spec.home.lock("proof"), spec.home.trial("proof") as folder:
+        proof = prove(job, folder)
     write_value(_file(spec.home, job.work_dir.name), proof)
     text = proof.model_dump_json(indent=1) if as_json else _told(proof)
     return text, proof.passed

@@ -7,11 +7,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from flows.home import Home
-from flows.sampling import check_out
 from vidgen_core.applications.generator import Generator, digest
 from vidgen_core.applications.movie import movie
 from vidgen_core.applications.records import SampleRecord, changed_pixels, replay
 from vidgen_core.errors import VidgenError
+from vidgen_core.outputs import check_out
 from vidgen_core.registry.models import fetch
 
 __all__ = ["replay_samples"]
@@ -31,7 +31,7 @@ def replay_samples(home: Home, model: str, file: Path, numbers: Sequence[int], o
         VidgenError: The file holds no such records, or they are of another model.
 
     """
-    check_out(out)
+    check_out(out, (".mp4",), "A video")
     records = _read(file)
     beyond = [number for number in numbers if not 0 <= number < len(records)]
     if beyond or not numbers:

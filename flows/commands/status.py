@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -15,7 +14,7 @@ from flows.failures import Mistake
 from flows.home import Home
 from flows.launch.local import progress
 from flows.show import duration, how
-from flows.spec import STAGES, Progress, Spec, StageResult
+from flows.spec import STAGES, Progress, Spec, StageResult, read_spec
 from vidgen_core.frozen import Frozen
 
 __all__ = ["StageStatus", "page", "statuses"]
@@ -57,7 +56,7 @@ def statuses(home: Home, *, now: float | None = None) -> list[StageStatus]:
     found = [
         (file.stat().st_mtime, spec)
         for file in home.runs_dir.glob("*/*.spec.json")
-        if (spec := _read(file)) is not None and spec.stage in STAGES
+        if (spec := read_spec(file)) is not None and spec.stage in STAGES
     ]
     found.sort(key=lambda one: (one[0], STAGES.index(one[1].stage)), reverse=True)
     told = []
@@ -82,14 +81,6 @@ def _status(spec: Spec, began: float, holder: str, now: float) -> StageStatus:
         update = {"state": "running", "seconds": now - began, "where": holder, "progress": progress(spec)}
         return status.model_copy(update=update)
     return status.model_copy(update={"said": f"its log: {spec.log_file}"})
-
-
-def _read(file: Path) -> Spec | None:
-    """A spec, unless an older vidgen wrote it."""
-    try:
-        return Spec.model_validate_json(file.read_text())
-    except ValidationError:
-        return None
 
 
 def _holder(file: Path) -> str:

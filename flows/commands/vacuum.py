@@ -40,21 +40,23 @@ def vacuum_tables(home: Home, *, keep_days: float, dry_run: bool, as_json: bool)
 
 def kept_releases(home: Home, keep_days: float) -> list[Release]:
     """Releases that are young, or that a registered model version learned from; others need not stay readable."""
-    kept = []
+    kept, learned = [], _learned_from(home)
     for file in sorted(home.releases_dir.glob("*.json")):
         release = Release.model_validate_json(file.read_text())
         young = time.time() - file.stat().st_mtime <= keep_days * _DAY_S
-        if young or _learned_from(home, release.digest):
+        if young or release.digest in learned:
             kept.append(release)
     return kept
 
 
-def _learned_from(home: Home, digest: str) -> bool:
+def _learned_from(home: Home) -> set[str]:
+    """Releases of the home that registered versions learned from, asked for at once."""
     if not home.has_registry:
-        return False
+        return set()
     from vidgen_core.registry.models import trained_on
 
-    return bool(trained_on(home.mlflow_uri, [digest]))
+    digests = [file.stem for file in home.releases_dir.glob("*.json")]
+    return {one.release for one in trained_on(home.mlflow_uri, digests)}
 
 
 def _json(freed: list[Freed], kept: list[Release], dry_run: bool) -> str:

@@ -7,6 +7,7 @@ while the job runs goes on watching it. Field names are those of KubeRay's API r
 
 import json
 import os
+import re
 import ssl
 import time
 import urllib.error
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 from flows.failures import MISTAKE_EXIT
 from flows.launch import local
-from flows.launch.ray_jobs import SILENCE_S, command
+from flows.launch.ray_jobs import SILENCE_S, command, first_line, stopped
 from flows.show import Show
 from flows.spec import Spec, StageResult
 from flows.stage import write_value
@@ -29,9 +30,11 @@ __all__ = ["SCHEME", "manifest", "run"]
 SCHEME = "kuberay"
 POLL_S = 2.0
 GONE_S = 15.0
-KEPT_S = 3600
 _ANSWER_S = 30.0
-_ENDED = ("Complete", "Failed")
+_REFUSED = "ValidationFailed"
+_ENDED = ("Complete", "Failed", _REFUSED)
+# Ray says so of a job whose command failed, and KubeRay hands it on; that is all that tells the code.
+_EXIT_CODE = re.compile(r"failed with exit code (-?\d+)")
 _RUN_LABEL = "vidgen/run"
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -39,8 +42,11 @@ _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 def run(spec: Spec, show: Show) -> StageResult:
     """Run a stage to its end, or watch the job that does it already. Stopped here, it is deleted there.
 
+    A job that cannot be watched any more goes on, and the same command finds it again.
+
     Raises:
-        VidgenError: Kubernetes does not let us, the job is gone, or the stage ended with a sentence for the user.
+        VidgenError: Kubernetes does not let us, KubeRay refuses the job, it is gone or stopped, or the stage ended with
+            a sentence for the user.
         StageCrashedError: It ended in another way.
 
     """
@@ -58,12 +64,27 @@ def run(spec: Spec, show: Show) -> StageResult:
         while not _ended(job := jobs.job(name)):
             show.progress(local.progress(spec))
             time.sleep(POLL_S)
+    except VidgenError:
+        raise
     except BaseException:
         jobs.delete(name)
         raise
-    if job["status"].get("jobStatus") == "SUCCEEDED":
+    return _answer(spec, name, job["status"])
+
+
+def _answer(spec: Spec, name: str, status: dict[str, Any]) -> StageResult:
+    """What a stage came to, by how KubeRay says that its job ended."""
+    said = str(status.get("message") or "")
+    if status["jobDeploymentStatus"] == _REFUSED:
+        move = "Bring KubeRay's operator and vidgen to versions that fit; the same command tries again"
+        raise VidgenError(f"KubeRay refuses the job: {first_line(said)}", got=name, move=move)
+    if status.get("jobStatus") == "SUCCEEDED":
         return local.answer(spec, 0)
-    return local.answer(spec, MISTAKE_EXIT if spec.mistake_file.exists() else 1)
+    if status.get("jobStatus") == "STOPPED":
+        raise stopped(name)
+    code = _EXIT_CODE.search(said)
+    guessed = MISTAKE_EXIT if spec.mistake_file.exists() else 1
+    return local.answer(spec, int(code[1]) if code else guessed, first_line(said))
 
 
 def manifest(spec: Spec, name: str, label: str, cluster: str) -> dict[str, Any]:
@@ -79,7 +100,6 @@ def manifest(spec: Spec, name: str, label: str, cluster: str) -> dict[str, Any]:
             "submissionMode": "HTTPMode",
             # Who watches tries again, if anybody.
             "backoffLimit": 0,
-            "ttlSecondsAfterFinished": KEPT_S,
         },
     }
 

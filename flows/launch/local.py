@@ -110,14 +110,21 @@ def progress(spec: Spec) -> Progress | None:
         return None
 
 
-def answer(spec: Spec, code: int | None) -> StageResult:
+def answer(spec: Spec, code: int | None, told: str = "") -> StageResult:
     """What a stage that ended with this code came to.
+
+    Args:
+        spec: What it was asked.
+        code: Its exit code, or the negative number of the signal that ended it.
+        told: What who ran it says of its end, for one that printed nothing.
 
     Raises:
         VidgenError: It ended with a sentence for the user.
         StageCrashedError: It ended in another way.
 
     """
+    if code is not None and code < 0:
+        code = 128 - code
     if code == 0:
         return StageResult.model_validate_json(spec.result_file(spec.stage).read_text())
     if code == MISTAKE_EXIT and spec.mistake_file.exists():
@@ -127,12 +134,18 @@ def answer(spec: Spec, code: int | None) -> StageResult:
     how = f"ended with exit code {code}" if code is None or code < 128 else f"was killed by signal {code - 128}"
     if code == 128 + signal.SIGKILL:
         how += " (the machine may have run out of memory)"
+    words = _last_words(spec) or told or "it printed nothing."
     raise StageCrashedError(
-        f"The stage {spec.stage!r} {how}: {_last_words(spec.log_file)} Its log: {spec.log_file}",
+        f"The stage {spec.stage!r} {how}: {words} Its log: {spec.log_file}",
         died=code is None or code > 128,
     )
 
 
-def _last_words(log_file: Path) -> str:
-    lines = [line.strip() for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it printed nothing."
+def _last_words(spec: Spec) -> str:
+    """The last line that this attempt printed; "" if it printed none."""
+    log, asked = spec.log_file, spec.spec_file
+    # Attempts append to one log, and each begins with a spec that is written anew.
+    if not log.exists() or (asked.exists() and log.stat().st_mtime_ns < asked.stat().st_mtime_ns):
+        return ""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""

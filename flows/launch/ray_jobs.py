@@ -5,6 +5,7 @@ for no more than to start the stage, to say whether it lives, and to stop it. A 
 command that is given again while the job runs goes on watching it and does not start a second one.
 """
 
+import re
 import shlex
 import time
 from collections.abc import Callable
@@ -18,19 +19,23 @@ from flows.stage import write_value
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 
-__all__ = ["SILENCE_S", "command", "run"]
+__all__ = ["SILENCE_S", "command", "first_line", "run", "stopped"]
 
 POLL_S = 1.0
 # A head that starts again takes its time, and its jobs are not lost by that.
 SILENCE_S = 120.0
 FIRST_S = 10.0
 STOP_S = 15.0
-_NOT_READY = ("No available agent", "status code 502", "status code 503")
+_NOT_READY = re.compile("No available agent|status code 50[23]")
+# Where nothing is asked but how a job is, no trouble of the server's is an answer.
+_IN_TROUBLE = re.compile(r"No available agent|status code 5\d\d")
 Answer = TypeVar("Answer")
 
 
 def run(spec: Spec, show: Show) -> StageResult:
     """Run a stage to its end, or watch the job that does it already. Stopped here, it is stopped there.
+
+    A job that cannot be watched any more goes on, and the same command finds it again.
 
     Raises:
         VidgenError: The job server does not let us in or is gone, or the stage ended with a sentence for the user.
@@ -47,13 +52,29 @@ def run(spec: Spec, show: Show) -> StageResult:
         while not (status := jobs.status(name)).is_terminal():
             show.progress(local.progress(spec))
             time.sleep(POLL_S)
+    except VidgenError:
+        raise
     except BaseException:
         jobs.stop(name)
         raise
-    code = 0 if status == "SUCCEEDED" else jobs.exit_code(name)
-    if code is None:
-        raise VidgenError(f"The job {name} was stopped on the cluster", move="The same command goes on from here")
-    return local.answer(spec, code)
+    if status == "SUCCEEDED":
+        return local.answer(spec, 0)
+    info = jobs.info(name)
+    if info.status == "STOPPED":
+        raise stopped(name)
+    code = 1 if info.driver_exit_code is None else int(info.driver_exit_code)
+    return local.answer(spec, code, first_line(info.message))
+
+
+def stopped(name: str) -> VidgenError:
+    """The sentence for a job that somebody stopped."""
+    return VidgenError(f"The job {name} was stopped on the cluster", move="The same command goes on from here")
+
+
+def first_line(message: str | None) -> str:
+    """What a job server says of a job, without the end of the log that follows; "" if it says nothing."""
+    lines = [line.strip() for line in (message or "").splitlines() if line.strip()]
+    return lines[0][:300] if lines else ""
 
 
 def command(spec: Spec) -> str:
@@ -94,14 +115,11 @@ class _Jobs:
 
     def status(self, name: str) -> Any:
         """How it is, after some silence if need be."""
-        return self._patiently(lambda: self._client.get_job_status(name))
+        return self._patiently(lambda: self._client.get_job_status(name), waits_for=_IN_TROUBLE)
 
-    def exit_code(self, name: str) -> int | None:
-        """What the stage of a job that did not succeed ended with; None when somebody stopped it."""
-        info = self._patiently(lambda: self._client.get_job_info(name))
-        if info.status == "STOPPED":
-            return None
-        return 1 if info.driver_exit_code is None else int(info.driver_exit_code)
+    def info(self, name: str) -> Any:
+        """How it ended: its status, exit code and message."""
+        return self._patiently(lambda: self._client.get_job_info(name), waits_for=_IN_TROUBLE)
 
     def stop(self, name: str) -> None:
         """Stop it, and wait until it is over; it may be that nobody answers."""
@@ -113,7 +131,9 @@ class _Jobs:
         except (OSError, RuntimeError):
             return
 
-    def _patiently(self, ask: Callable[[], Answer], silence_s: float = SILENCE_S) -> Answer:
+    def _patiently(
+        self, ask: Callable[[], Answer], silence_s: float = SILENCE_S, *, waits_for: re.Pattern[str] = _NOT_READY
+    ) -> Answer:
         """The server's answer; where it is not ready yet, or not any more, a later one."""
         from ray.exceptions import RayError
 
@@ -122,15 +142,15 @@ class _Jobs:
             try:
                 return ask()
             except (OSError, RuntimeError, ValueError, RayError) as error:
-                waits = isinstance(error, OSError) or any(sign in str(error) for sign in _NOT_READY)
+                waits = isinstance(error, OSError) or waits_for.search(str(error)) is not None
                 if not waits or time.monotonic() > deadline:
                     raise self._refused(error) from error
                 time.sleep(POLL_S)
 
     def _refused(self, error: Exception) -> VidgenError:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = first_line(str(error)).rstrip(".") or type(error).__name__
         return VidgenError(
-            f"The job server does not take our jobs: {lines[0].rstrip('.') if lines else type(error).__name__}",
+            f"The job server does not take our jobs: {said}",
             got=self._address,
             move="Check --jobs, RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH, and that the head runs with its dashboard",
         )

@@ -1,6 +1,6 @@
 """Sample videos of moving shapes: `vidgen run --recipe shapes.demo --videos .vidgen/videos`.
 
-The demo takes about a quarter of an hour on four cores; what it reaches is in docs/log.md.
+The demo takes ten minutes on four cores; what it reaches is in docs/log.md.
 """
 
 from typing import Any

@@ -24,7 +24,7 @@ from vidgen_core.evaluation.evaluate import Evaluation, Shown, evaluate
 from vidgen_core.evaluation.measurements import Measurement
 from vidgen_core.evaluation.network_calls import network_calls
 from vidgen_core.evaluation.set_metrics import Material
-from vidgen_core.evaluation.text_match import LearnedMatch, Matches
+from vidgen_core.evaluation.text_match import LearnedMatch, Matches, check_width
 from vidgen_core.evaluation.truth import Score
 from vidgen_core.interfaces import TextEncoder, VideoEncoder
 from vidgen_core.registry.encoders import open_video_encoder
@@ -41,7 +41,9 @@ Clips = NDArray[np.uint8]
 
 def run(spec: Spec, progress: ProgressFile) -> StageResult:
     """Measure against the held-out clips; where there are too few, against those learned from, and say so."""
-    trained, release = spec.result("train").facts, spec.result("latents").facts["release"]
+    done = spec.result("train")
+    # What it learned from; the tables may hold more by now, and the protocol of a distance says of what clips it is.
+    trained, release = done.facts, done.fact("release")
     real = _real(spec)
     material = real.material
     progress(0, None)
@@ -96,14 +98,7 @@ def _matchers(encoders: Mapping[str, VideoEncoder], text: TextEncoder) -> list[L
     found = []
     for name, encoder in encoders.items():
         if encoder.reads_text:
-            wanted = getattr(encoder.config, "text_dim", text.dim)
-            if wanted != text.dim:
-                raise VidgenError(
-                    f"The encoder {name!r} learned captions through another text encoder",
-                    got=f"captions of width {text.dim}",
-                    allowed=f"captions of width {wanted}",
-                    move="Leave it out of evaluation.encoders, or train it with this recipe's text encoder",
-                )
+            check_width(name, encoder, text.dim)
             found.append(LearnedMatch(name, cast(Matches, encoder), text))
     return found
 
@@ -243,7 +238,4 @@ def _told(one: Measurement) -> str:
 
 
 def _shares(score: Score | None) -> dict[str, float]:
-    if score is None:
-        return {}
-    names = ("one_shape", "color", "shape", "direction", "straight")
-    return {name: getattr(score, name).value or 0.0 for name in names}
+    return {} if score is None else {name: share.value or 0.0 for name, share in score.shares().items()}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from data_prep.conditions import write_conditions
 from data_prep.latents import embed_captions, encode_latents
-from data_prep.prepare import DATA_TABLES
+from data_prep.prepare import DATA_TABLES, data_release
 from data_prep.rights import RIGHTS
 from data_prep.tables import Tables
 from flows.cluster import REPLACEMENT_S, ray_of
@@ -32,6 +32,8 @@ def run(spec: Spec, progress: ProgressFile) -> StageResult:
     write_value(spec.home.releases_dir / f"{release.digest}.json", release)
     facts = {
         "release": release.digest,
+        # What a schedule compares with, as `prepare` tells it.
+        "data": data_release(tables).digest,
         "codec_dir": str(codec_dir),
         "codec_history": history,
         "latents": latents,

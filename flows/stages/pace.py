@@ -1,8 +1,6 @@
 """How long a step of a family takes here: a few steps of its training, of which nothing is kept."""
 
-import tempfile
 from contextlib import nullcontext
-from pathlib import Path
 
 from flows.cluster import ray_of
 from flows.spec import Row, Spec, StageResult
@@ -24,9 +22,8 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
         "warmup_steps": min(_STEPS, spec.recipe.training.warmup_steps),
     }  # fmt: skip
     job = job_of(spec)
-    spec.home.training_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".pace-", dir=spec.home.training_dir) as folder:
-        trial = job.model_copy(update={"settings": job.settings.model_copy(update=changes), "work_dir": Path(folder)})
+    with spec.home.trial("pace") as folder:
+        trial = job.model_copy(update={"settings": job.settings.model_copy(update=changes), "work_dir": folder})
         with ray_of(spec) if job.settings.launcher == "ray" else nullcontext():
             fit_as_asked(trial)
         rows = History.read(trial.work_dir / "history.jsonl")

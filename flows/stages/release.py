@@ -16,6 +16,7 @@ from flows.spec import STAGES, Row, Spec, StageResult
 from flows.stage import ProgressFile
 from flows.stages.train import open_tracker
 from flows.strip import read_strip
+from vidgen_core.errors import VidgenError
 from vidgen_core.evaluation.evaluate import Evaluation
 from vidgen_core.evaluation.page import PageData, render
 from vidgen_core.registry.gate import Decision, Evidence, Rival
@@ -28,10 +29,21 @@ __all__ = ["run"]
 
 
 def run(spec: Spec, _progress: ProgressFile) -> StageResult:
-    """Register, decide, and write the page."""
-    recipe, trained = spec.recipe, spec.result("train").facts
-    release = spec.result("latents").facts["release"]
+    """Register, decide, and write the page.
+
+    Raises:
+        VidgenError: Nothing was trained or measured, or it was trained again since it was measured.
+
+    """
+    recipe, done = spec.recipe, spec.result("train")
+    trained, release, data = done.facts, done.fact("release"), done.fact("data")
+    samples = spec.result("evaluate").facts["samples"]
     evaluation = Evaluation.model_validate_json((spec.run_dir / "evaluation.json").read_text())
+    if evaluation.model != trained["model"]:
+        raise VidgenError(
+            "What was measured is not what was trained last", got=evaluation.model, allowed=trained["model"],
+            move="Give `vidgen evaluate` first, with the same options",
+        )  # fmt: skip
     tracker = open_tracker(spec)
     shape = f"{recipe.data.frames}x{recipe.data.height}x{recipe.data.width}"
     tags = {"vidgen.release": release, "vidgen.recipe": recipe.name, "vidgen.run_key": spec.run_key, SHAPE_TAG: shape}
@@ -42,7 +54,7 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     page = spec.home.reports_dir / f"{recipe.model}-{version.version}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(render(_page(spec, evidence, version, decision)))
-    shutil.copyfile(spec.result("evaluate").facts["samples"], page.with_suffix(".samples.json"))
+    shutil.copyfile(samples, page.with_suffix(".samples.json"))
     tracker.artifact(page, "report")
     tracker.finish()
     named = version_of(tracker.uri, f"{version.name}/{version.version}")
@@ -50,7 +62,7 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     rows = (Row(name=str(named), note=note), Row(name="page", note=str(page)))
     facts = {
         "version": version.version, "promoted": decision.promoted, "page": str(page), "reasons": decision.reasons,
-        "data": spec.result("prepare").facts["data"],
+        "data": data,
         "mlflow": tracker.pages(recipe.model, version.version, f"report/{page.name}"),
     }  # fmt: skip
     return StageResult(stage="release", rows=rows, facts=facts)
@@ -120,7 +132,7 @@ def _page(spec: Spec, evidence: Evidence, version: Version, decision: Decision) 
         facts={
             "recipe": spec.recipe.name,
             "run": spec.run_key,
-            "data release": facts["latents"]["release"],
+            "data release": facts["train"]["release"],
             "licenses of its clips": ", ".join(f"{name} {count:,}" for name, count in licenses.items()),
             "model": evaluation.model,
             "seed": str(spec.recipe.training.seed),

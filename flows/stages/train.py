@@ -27,7 +27,8 @@ _LAST_DRAWING_S = 120.0
 
 def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     """Train the family and put the generator together."""
-    recipe, facts = spec.recipe, spec.result("latents").facts
+    recipe, latents = spec.recipe, spec.result("latents")
+    facts, data = latents.facts, latents.fact("data")
     codec_dir = Path(facts["codec_dir"])
     job = job_of(spec)
     tracker = open_tracker(spec)
@@ -51,6 +52,8 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     rows = (Row(name="steps", count=fitted.steps), Row(name="clips learned from", count=fitted.samples))
     told: dict[str, Any] = {"model_dir": str(model_dir), "model": model, "history": str(job.work_dir / "history.jsonl")}
     told |= {"held_out": fitted.held_out, "mlflow_run": tracker.run_id, "notes": notes}
+    # What comes later is of what was learned from, whatever the latents are by then.
+    told |= {"release": facts["release"], "data": data}
     told |= {"strip_dir": str(strip_dir), "strip_prompts": list(strip.prompts)}
     return StageResult(stage="train", rows=rows, facts=told)
 

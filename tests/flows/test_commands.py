@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from data_prep.latents import embed_captions, encode_latents
 from data_prep.lineage import find
 from data_prep.prepare import prepare
 from data_prep.samples import make
 from data_prep.tables import Tables
+from flows.cli import app
 from flows.commands.forget import forget_source
 from flows.commands.lineage import lineage, seen_by
 from flows.commands.vacuum import kept_releases, vacuum_tables
@@ -90,7 +92,7 @@ def test_mistakes_get_a_sentence_and_exit_code_2(prepared, tmp_path):
     assert "Did you mean 'broken.mp4'" in vidgen("explain", "brokn.mp4", *at, code=2)
     assert "not_a_video (1)" in vidgen("retry", *at, "--reason", "crashed", code=2)
     (tmp_path / "card").write_text("")
-    assert "an .html file" in vidgen("card", *at, "--out", tmp_path / "card.pdf", code=2)
+    assert "an .html or .htm file" in vidgen("card", *at, "--out", tmp_path / "card.pdf", code=2)
     assert "Allowed: ultrafast" in vidgen("shots", "--out", tmp_path, *at, "--preset", "fastest", code=2)
     assert "Not a directory" in vidgen("shots", "--out", tmp_path / "card" / "x", *at, code=2)
     assert "run vidgen prepare there first" in vidgen("retry", "--home", tmp_path / "new", code=2)
@@ -193,3 +195,17 @@ def test_latents_are_verified_and_a_rotten_one_ends_with_1(prepared, tmp_path):
 def test_release_says_what_goes_together():
     assert "one of them" in vidgen("release", "--rollback", "--copy-to", "x", code=2)
     assert "--model goes with" in vidgen("release", "--model", "shapes", code=2)
+
+
+def test_options_that_would_mean_nothing_are_refused():
+    for line, words in (
+        (["latents", "--share", "0.5"], "--share goes with --verify"),
+        (["train", "--json"], "--json goes with --prove-resume"),
+    ):
+        assert words in str(CliRunner().invoke(app, line).exception)
+
+
+def test_what_is_told_for_programs_is_not_wrapped_and_no_markup():
+    told = json.loads(CliRunner().invoke(app, ["recipes", "--json"]).stdout)
+    assert told["shapes.tiny"]["name"] == "shapes.tiny"
+    assert len(CliRunner().invoke(app, ["families"]).stdout.splitlines()) == 4

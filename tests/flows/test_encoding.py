@@ -6,6 +6,7 @@ import pytest
 
 from data_prep.prepare import prepare
 from data_prep.samples import make
+from flows.commands.forget import forget_source
 from flows.encoding import encoder_recipe, train_encoder
 from flows.home import Home
 from flows.recipes.recipe import load
@@ -78,6 +79,18 @@ def test_a_champion_of_other_clips_is_measured_again_on_these(tmp_path, name):
 def test_a_small_encoder_reaches_its_goal_on_held_out_sample_clips_unasked(sample_home, name, goals):
     figures = train_encoder(sample_home, encoder_recipe(f"{name}:tiny", [])).figures
     assert all(figures[figure] >= least for figure, least in goals.items()), figures
+
+
+@pytest.mark.slow
+def test_a_takedown_blocks_the_encoders_that_learned_from_it(tmp_path):
+    home = prepared(tmp_path, count=6, seed=3)
+    train_encoder(home, encoder_recipe("cvrl:tiny", QUICK))
+    uri = home.tables().query("select any_value(uri) uri from spans join clips using (clip_id)")["uri"][0].as_py()
+    told = forget_source(home, uri, sure=lambda _what: True)
+    assert "is blocked until it is trained again: encoder-cvrl version 1" in told
+    with pytest.raises(VidgenError, match="must not be used"):
+        open_video_encoder("encoder-cvrl/1", uri=home.mlflow_uri, cache_dir=home.cache_dir)
+    assert train_encoder(home, encoder_recipe("cvrl:tiny", QUICK)).version.version == 2
 
 
 def test_each_encoder_learns_as_its_small_size_needs_unless_told_otherwise():

@@ -12,6 +12,7 @@ from flows.recipes.recipe import load
 from flows.spec import Progress, Row, Spec, StageResult
 from flows.stage import write_value
 from tests.stores import free_port
+from vidgen_core.errors import VidgenError
 
 
 @pytest.fixture
@@ -58,3 +59,5 @@ def test_it_is_served_on_this_machine_alone(home):
     export(home, port)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         assert parsed(answer.read().decode())["vidgen_stages", "prepare", "done"] == 1
+    with pytest.raises(VidgenError, match="Choose another --metrics"):
+        export(home, port)

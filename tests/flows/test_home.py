@@ -31,3 +31,24 @@ def test_models_that_are_in_the_home_are_not_left_behind(tmp_path):
     with pytest.raises(VidgenError, match="in the home already"):
         home.keep_registry_at("http://127.0.0.1:5000")
     assert home.mlflow_uri.startswith("sqlite:///")
+
+
+def test_a_trial_leaves_nothing_behind_nor_what_a_killed_one_left(tmp_path):
+    home = Home.open(tmp_path)
+    left, kept = home.training_dir / ".pace-killed" / "deep", home.training_dir / "0123"
+    left.mkdir(parents=True)
+    kept.mkdir()
+    with home.trial("pace") as folder:
+        assert folder.is_dir()
+        assert {one.name for one in home.training_dir.iterdir()} == {folder.name, "0123"}
+    assert list(home.training_dir.iterdir()) == [kept]
+
+
+def test_every_command_that_registers_asks_the_server_that_is_named(tmp_path, monkeypatch):
+    home = Home.open(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    home.keep_named_registry()
+    assert not home.has_registry
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    home.keep_named_registry()
+    assert home.mlflow_uri == "http://mlflow:5000"

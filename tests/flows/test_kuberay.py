@@ -1,6 +1,7 @@
 """Stages as RayJobs, with a Kubernetes API of our own on loopback that knows only what RayJobs need."""
 
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -171,11 +172,59 @@ def test_how_a_stage_ended_is_told(kubernetes, spec):
     with pytest.raises(StageCrashedError, match="out of luck"):
         kuberay.run(spec, Shown())
 
+    kubernetes.operator = lambda _looks: {**FAILED, "jobStatus": "STOPPED"}
+    with pytest.raises(VidgenError, match="was stopped on the cluster"):
+        kuberay.run(spec, Shown())
+
     kubernetes.operator = lambda looks: {"jobDeploymentStatus": "Running"}
     shown = Shown()
     shown.progress = lambda _value: kubernetes.jobs.clear()
     with pytest.raises(VidgenError, match="was deleted on the cluster"):
         kuberay.run(spec, shown)
+
+
+@pytest.mark.parametrize(("code", "died"), [(1, False), (137, True), (-9, True)])
+def test_the_exit_code_comes_through_and_an_earlier_attempt_is_not_quoted(kubernetes, spec, code, died):
+    spec.run_dir.mkdir(parents=True)
+    spec.log_file.write_text("words of yesterday\n")
+    os.utime(spec.log_file, (0, 0))
+    message = f"Job entrypoint command failed with exit code {code}, last available logs:\nfailed with exit code 28"
+    kubernetes.operator = lambda _looks: {**FAILED, "message": message}
+    with pytest.raises(StageCrashedError, match="Job entrypoint command failed") as crashed:
+        kuberay.run(spec, Shown())
+    assert crashed.value.died == died
+    assert "yesterday" not in str(crashed.value)
+    # Where the job never began there is no log at all.
+    spec.log_file.unlink()
+    kubernetes.operator = lambda _looks: FAILED
+    with pytest.raises(StageCrashedError, match="it printed nothing"):
+        kuberay.run(spec, Shown())
+
+
+def test_a_full_disk_on_the_cluster_is_told_as_one(kubernetes, spec):
+    kubernetes.operator = lambda _looks: {**FAILED, "message": "Job entrypoint command failed with exit code 28."}
+    with pytest.raises(VidgenError, match="disk is full"):
+        kuberay.run(spec, Shown())
+
+
+def test_a_job_that_kuberay_refuses_is_not_waited_for(kubernetes, spec):
+    # The operator's rule, which no schema has: who keeps the cluster after the job may not bound the job's own life.
+    made = kuberay.manifest(spec, "n", "l", "big")["spec"]
+    assert made.get("shutdownAfterJobFinishes") or "ttlSecondsAfterFinished" not in made
+    refused = {"jobDeploymentStatus": "ValidationFailed", "message": "The RayJob spec is invalid"}
+    kubernetes.operator = lambda _looks: refused
+    with pytest.raises(VidgenError, match="KubeRay refuses the job: The RayJob spec is invalid"):
+        kuberay.run(spec, Shown())
+
+
+def test_a_job_that_cannot_be_watched_any_more_goes_on(kubernetes, spec):
+    kubernetes.operator = lambda _looks: {"jobDeploymentStatus": "Running"}
+    shown = Shown()
+    shown.progress = lambda _value: kubernetes.codes.append(403)
+    with pytest.raises(VidgenError, match="403"):
+        kuberay.run(spec, shown)
+    assert len(kubernetes.jobs) == 1
+    assert not [path for method, path in kubernetes.asked if method == "DELETE"]
 
 
 def test_a_place_that_is_none_is_told(spec, monkeypatch):

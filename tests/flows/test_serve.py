@@ -19,8 +19,10 @@ import pytest
 from data_prep.samples import make
 from flows.embedded import password_file
 from flows.home import Home
+from flows.ports import check_port, free_port
 from flows.recipes.recipe import load
-from flows.serving import check_notify
+from flows.serving import Served as Serving
+from flows.serving import check_notify, serve
 from tests.processes import launchers, named
 from vidgen_core.errors import VidgenError
 
@@ -52,6 +54,56 @@ def test_the_hour_of_a_run_does_not_make_it_another_run(tmp_path):
 
     assert key() == key("schedule.cron=5 4 * * *")
     assert key() != key("data.frames=5")
+
+
+def test_a_port_of_somebody_else_is_refused_before_anything_begins(tmp_path, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        served = {"name": "x", "parameters": {}, "schedule": load("shapes.tiny").schedule}
+        with pytest.raises(VidgenError, match="Choose another --port"):
+            serve(Home.open(tmp_path), Serving(port=port, **served))
+        with pytest.raises(VidgenError, match="Choose another --metrics"):
+            serve(Home.open(tmp_path), Serving(port=free_port(), metrics=port, **served))
+    check_port(port, "--port")
+
+
+SILENT = """
+import sys
+from pathlib import Path
+from flows.embedded import prefect_server
+from flows.home import Home
+
+with prefect_server(Home.open(Path(sys.argv[1])), port=int(sys.argv[2])):
+    from prefect.client.orchestration import get_client
+    from flows.automations import be_silent, notify
+
+    def there():
+        with get_client(sync_client=True) as client:
+            return len(client.read_automations())
+
+    notify("http://127.0.0.1:9/")
+    before = there()
+    be_silent()
+    be_silent()
+    print("automations", before, there())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.services
+def test_who_is_no_longer_to_be_told_is_not(tmp_path):
+    command = [sys.executable, "-c", SILENT, str(tmp_path), str(free_port())]
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    done = subprocess.run(
+        command,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert "automations 3 0" in done.stdout, done.stderr
 
 
 class Served:

@@ -12,7 +12,7 @@ from flows.commands.status import page, statuses
 from flows.failures import Mistake
 from flows.home import Home
 from flows.recipes.recipe import load
-from flows.spec import Progress, Row, Spec, StageResult
+from flows.spec import Progress, Row, Spec, StageResult, last_spec
 from flows.stage import write_value
 from vidgen_core.errors import VidgenError
 
@@ -77,6 +77,16 @@ def test_a_run_of_an_older_vidgen_does_not_hide_the_others(home, spec):
     other.parent.mkdir()
     other.write_text('{"stage": "prepare"}')
     assert len(statuses(home)) == 1
+    assert last_spec(home, "prepare") == spec
+    spec.spec_file.unlink()
+    with pytest.raises(VidgenError, match="written by another vidgen.*vidgen prepare again"):
+        last_spec(home, "prepare")
+
+
+def test_a_fact_that_an_older_vidgen_did_not_tell_is_asked_for_again():
+    assert StageResult(stage="train", facts={"release": "r"}).fact("release") == "r"
+    with pytest.raises(VidgenError, match="vidgen train again"):
+        StageResult(stage="train").fact("release")
 
 
 def test_the_command_prints_json(home, spec):

@@ -45,6 +45,12 @@ def pods():
     return [group["template"]["spec"] for group in (*groups, patch["value"])]
 
 
+def run_pod():
+    """The pod that Prefect's Kubernetes worker starts for a run, with placeholders in it."""
+    pool = json.loads((INFRA / "kubernetes_pool.json").read_text())
+    return pool["job_configuration"]["job_manifest"]["spec"]["template"]
+
+
 def test_every_image_has_a_version_and_ours_is_the_one_of_the_package():
     ours = {f"vidgen:{VERSION}", f"vidgen:{VERSION}-cuda"}
     images = [service["image"] for service in COMPOSE["services"].values()]
@@ -65,7 +71,7 @@ def test_no_service_is_root_or_open_to_the_network():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
     final = (INFRA / "Dockerfile").read_text().split("AS cpu")[1]
     assert re.search(r"^USER 10001:10001$", final, re.MULTILINE)
-    for pod in pods():
+    for pod in (*pods(), run_pod()["spec"]):
         assert pod["securityContext"]["runAsNonRoot"]
         for container in pod["containers"]:
             assert container["securityContext"] == {
@@ -91,6 +97,9 @@ def test_no_file_holds_a_secret():
                     "mode",
                     "secretName",
                     "secretRef",
+                    "secretKeyRef",
+                    "key",
+                    "auth_token",
                     "name",
                     "vidgen-people",
                 }
@@ -191,6 +200,40 @@ def test_prefect_reads_the_deployments_and_they_fit_the_flow(monkeypatch):
         assert one["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
         for schedule in one["schedules"]:
             assert Cron(schedule["cron"], timezone=schedule["timezone"])
+
+
+def test_the_pool_of_kubernetes_fits_prefects_templates_and_the_deployment():
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.utilities.templating import find_placeholders
+
+    pool = json.loads((INFRA / "kubernetes_pool.json").read_text())
+    WorkPoolCreate(name="vidgen-kubernetes", type="kubernetes", base_job_template=pool)
+    known = set(pool["variables"]["properties"])
+    assert {one.name for one in find_placeholders(pool["job_configuration"])} == known
+    deployments = yaml.safe_load((INFRA / "prefect.yaml").read_text())["deployments"]
+    (given,) = (one["work_pool"]["job_variables"] for one in deployments if one["name"] == "kubernetes")
+    assert set(pool["variables"]["required"]) <= set(given) <= known
+
+
+def test_a_run_is_let_in_and_has_the_home_where_the_cluster_has_it():
+    """Each label that a policy selects is set somewhere, and volumes, claims and accounts are those of the cluster."""
+    set_somewhere = [run_pod()["metadata"]["labels"].items()]
+    (cluster,) = (one["spec"] for one in manifests() if one["kind"] == "RayCluster")
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    set_somewhere += [group["template"]["metadata"]["labels"].items() for group in groups]
+    (policy,) = (one["spec"] for one in manifests() if one["kind"] == "NetworkPolicy")
+    peers = [peer for rule in policy["ingress"] for peer in rule["from"]]
+    selected = [one["podSelector"]["matchLabels"] for one in peers if "podSelector" in one]
+    assert {"app.kubernetes.io/part-of": "vidgen-run"} in selected
+    assert all(any(labels.items() <= there for there in set_somewhere) for labels in selected)
+
+    head = cluster["headGroupSpec"]["template"]["spec"]
+    (container,) = run_pod()["spec"]["containers"]
+    assert all(mount in head["containers"][0]["volumeMounts"] for mount in container["volumeMounts"])
+    assert all(volume in head["volumes"] for volume in run_pod()["spec"]["volumes"])
+    assert container["envFrom"] == head["containers"][0]["envFrom"]
+    token = container["env"][0]["valueFrom"]["secretKeyRef"]
+    assert token["name"] == cluster["authOptions"]["secretName"]
 
 
 def test_the_launcher_file_fits_rays_schema():

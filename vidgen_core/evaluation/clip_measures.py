@@ -80,7 +80,7 @@ def consistency(extractor: StillExtractor, clips: Clips) -> Values:
     """
     rows = []
     for clip in clips:
-        features = extractor.stills(clip)
+        features = extractor.stills_of(clip)
         units = features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
         before = (units[1:] * units[:-1]).sum(1).clip(0)
         first = (units[1:] @ units[0]).clip(0)

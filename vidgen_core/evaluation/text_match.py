@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidgen_core import digests
+from vidgen_core.errors import VidgenError
 from vidgen_core.evaluation.extractors._contract import Clips
 from vidgen_core.evaluation.extractors.open_clip import OpenClipImages
 from vidgen_core.evaluation.measurements import Measurement, mean_of
 from vidgen_core.evaluation.protocols import measurement
 from vidgen_core.evaluation.set_metrics import Material
-from vidgen_core.interfaces import Text, TextEncoder, to_unit
+from vidgen_core.interfaces import Text, TextEncoder, VideoEncoder, to_unit
 
-__all__ = ["ClipScore", "LearnedMatch", "Matches", "TextMatcher", "text_match"]
+__all__ = ["ClipScore", "LearnedMatch", "Matches", "TextMatcher", "check_width", "text_match"]
 
 
 class TextMatcher(Protocol):
@@ -61,7 +62,7 @@ class ClipScore:
         """See `TextMatcher`."""
         texts = self._clip.texts(captions)
         return np.array(
-            [float((self._clip.stills(clip) @ text).mean()) for clip, text in zip(clips, texts, strict=True)]
+            [float((self._clip.stills_of(clip) @ text).mean()) for clip, text in zip(clips, texts, strict=True)]
         )
 
 
@@ -107,6 +108,27 @@ class LearnedMatch:
                 text = self._text.encode(captions[start : start + batch])
                 rows.append(self._encoder.match(video, text).double().numpy())
         return np.concatenate(rows)
+
+
+def check_width(name: str, encoder: VideoEncoder, width: int) -> None:
+    """See that an encoder of captions takes those of a text encoder.
+
+    Args:
+        name: What it is called.
+        encoder: The encoder.
+        width: Of a caption's tokens.
+
+    Raises:
+        VidgenError: It learned captions of another width.
+
+    """
+    wanted = getattr(encoder.config, "text_dim", width)
+    if wanted != width:
+        raise VidgenError(
+            f"The encoder {name!r} learned captions through another text encoder",
+            got=f"captions of width {width}", allowed=f"captions of width {wanted}",
+            move="Leave it out, or train it with this recipe's text encoder",
+        )  # fmt: skip
 
 
 def text_match(matcher: TextMatcher, material: Material, made: Clips, prompts: Sequence[str]) -> Measurement:

@@ -109,6 +109,10 @@ class Score(Frozen):
     straight: Share
     foreign: int
 
+    def shares(self) -> dict[str, Share]:
+        """The shares by name."""
+        return {name: getattr(self, name) for name in _ASPECTS}
+
 
 def score(observations: Sequence[Observation], captions: Sequence[str]) -> Score:
     """Compare what is seen with what was asked for."""

@@ -36,7 +36,7 @@ class Config(CriticConfig):
 
     @classmethod
     def tiny(cls) -> "Config":
-        """Learns the sample videos on a laptop in minutes: a game takes many turns, which small networks have time for."""
+        """Learns the sample videos on a laptop in minutes: small, as a game takes many turns."""
         return cls(network=conv_gan.Config.small())
 
     @classmethod

@@ -72,10 +72,12 @@ def promote_if_better(  # noqa: PLR0913 - what, by which figure, and how the cha
     store.set_model_version_tag(version.name, str(version.version), _MEASURED, json.dumps(own))
     while True:
         state = settle(store, version.name)
-        if version.version == state.champion:
+        blocked = state.blocked.get(version.version, "")
+        if version.version == state.champion and not blocked:
             return CHAMPION
         rival = None if state.rival is None else models.version_of(uri, f"{version.name}/{state.rival}")
-        promoted, why = _compared(own, rival, again)
+        # A blocked one is never promoted: its entry would be void, and we would write another one for ever.
+        promoted, why = (False, f"It is blocked: {blocked}") if blocked else _compared(own, rival, again)
         entry = Entry(
             action="promote" if promoted else "refuse", to=version.version, seen=state.champion, who=who,
             time=time.time(), reasons=(why,), evidence={"model": version.model, "data": data},

@@ -123,7 +123,13 @@ def journal_of(name: str) -> str:
 
 def models_of(store: Any) -> list[str]:
     """Names of the registered models, without the journals."""
-    return [one.name for one in store.search_registered_models() if not one.name.endswith(_SUFFIX)]
+    names: list[str] = []
+    page = store.search_registered_models()
+    while True:
+        names += [one.name for one in page if not one.name.endswith(_SUFFIX)]
+        if not page.token:
+            return names
+        page = store.search_registered_models(page_token=page.token)
 
 
 def append(store: Any, name: str, entry: Entry) -> int:

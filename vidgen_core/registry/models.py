@@ -137,10 +137,7 @@ def version_of(uri: str, model: str) -> Version:
     number = ""
     if not alias_sign:
         name, _, number = model.partition("/")
-    known = models_of(store)
-    if name not in known:
-        move = did_you_mean(name, known) or "Train and register one first: vidgen run"
-        raise VidgenError(f"There is no model {name!r}", allowed=", ".join(known) or "none yet", move=move)
+    _check_known(store, name)
     state = settle(store, name)
     aliases = {told: str(one) for told, one in store.get_registered_model(name).aliases.items()}
     if state.champion is not None:
@@ -156,6 +153,22 @@ def version_of(uri: str, model: str) -> Version:
         allowed = ", ".join(f"{name}@{one}" for one in aliases) or "none yet"
         raise VidgenError(f"{name} has no {wanted!r}", allowed=allowed, move="Or name a version as name/number")
     return _version(store, versions[aliases[wanted]])
+
+
+def _check_known(store: Any, name: str) -> None:
+    """Refuse what is no model, with what there is."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if name and not name.endswith(journal_of("")):
+            store.get_registered_model(name)
+            return
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+    known = models_of(store)
+    move = did_you_mean(name, known) or "Train and register one first: vidgen run"
+    raise VidgenError(f"There is no model {name!r}", allowed=", ".join(known) or "none yet", move=move)
 
 
 def fetch(uri: str, model: str, cache_dir: Path, *, blocked_too: bool = False) -> Path:
@@ -183,16 +196,24 @@ def fetch(uri: str, model: str, cache_dir: Path, *, blocked_too: bool = False) -
     folder = cache_dir / f"{found.name}-{found.version}-{found.model[:12]}"
     kind = found.tags.get(_KIND_TAG, GENERATOR)
     card, digest_of = _FOLDERS[kind]
-    if not (folder / card).exists():
-        came = _downloaded(uri, f"{found.source}/{kind}", folder.with_name(f".{folder.name}.staging"))
+    if (folder / card).exists():
+        return folder
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    # Its own: others may be fetching the same.
+    with tempfile.TemporaryDirectory(prefix=".staging-", dir=cache_dir) as staging:
+        came = _downloaded(uri, f"{found.source}/{kind}", Path(staging) / "came")
         if (digest := digest_of(came)) != found.model:
             raise VidgenError(
                 f"The registry's bytes of {found} are not those that were registered",
                 got=digest, allowed=found.model, move="Restore its files, or go back with vidgen release --rollback",
             )  # fmt: skip
-        shutil.rmtree(folder, ignore_errors=True)
-        came.rename(folder)
-        shutil.rmtree(came.parent, ignore_errors=True)
+        try:
+            came.rename(folder)
+        except OSError:
+            # Who came first stays, since it may be in use; a folder that somebody damaged does not.
+            if not (folder / card).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                came.rename(folder)
     return folder
 
 
@@ -245,8 +266,7 @@ def _downloaded(uri: str, source: str, folder: Path) -> Path:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir()
     try:
         return Path(download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=uri))
     except MlflowException as error:

@@ -1,5 +1,6 @@
 """The doctor: a sound machine has nothing to mend, each fault is found with a move, and the exit code tells."""
 
+import base64
 import http.server
 import json
 import os
@@ -14,7 +15,7 @@ from importlib import metadata
 import pytest
 from packaging.requirements import Requirement
 
-from flows.checks import decoders, folders, machine, packages, services, weights
+from flows.checks import accelerators, decoders, folders, machine, packages, services, weights
 from flows.checks._finding import State, Subject
 from flows.commands.doctor import told
 from flows.recipes.recipe import load
@@ -121,13 +122,14 @@ def test_a_token_that_others_can_read_or_none_at_all_is_found(subject, tmp_path)
 
 
 @contextmanager
-def prefect_server(answer, code=200, date=None):
+def prefect_server(answer, word=None, date=None):
     """Something that answers as Prefect's server does when it is asked for its version."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             body = json.dumps(answer).encode()
-            self.send_response_only(code)
+            wanted = None if word is None else f"Basic {base64.b64encode(word.encode()).decode()}"
+            self.send_response_only(200 if wanted in (None, self.headers["Authorization"]) else 401)
             self.send_header("Date", date or self.date_time_string())
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -154,8 +156,22 @@ def test_prefects_server_is_asked_for_its_version_its_clock_and_whether_it_lets_
         assert of(old)["prefect"] is State.BAD
     with prefect_server(ours, date="Thu, 01 Jan 2026 00:00:00 GMT") as late:
         assert of(late)["prefect's clock"] is State.DOUBTFUL
-    with prefect_server({}, code=401) as closed:
+    with prefect_server(ours, word="me:secret") as closed:
         assert of(closed)["prefect"] is State.DOUBTFUL
+        assert of({**closed, "PREFECT_API_AUTH_STRING": "me:wrong"})["prefect"] is State.DOUBTFUL
+        assert of({**closed, "PREFECT_API_AUTH_STRING": "me:secret"})["prefect"] is State.GOOD
+
+
+@pytest.mark.parametrize("name", ["training.device", "codec_training.device"])
+def test_a_recipe_that_asks_for_a_gpu_is_told_where_there_is_none(subject, monkeypatch, name):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert states(accelerators.check(subject)) == {"accelerator": State.ABSENT}
+    asking = subject.model_copy(update={"recipe": load("shapes.demo", [f"{name}=cuda"])})
+    (found,) = accelerators.check(asking)
+    assert found.state is State.BAD
+    assert name in found.found
+    elsewhere = asking.model_copy(update={"ray": "head:6379"})
+    assert states(accelerators.check(elsewhere)) == {"accelerator": State.ABSENT}
 
 
 def test_the_report_ends_with_the_moves(subject):

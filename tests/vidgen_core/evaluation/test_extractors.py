@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from vidgen_core.encoders.hashed_words import Config as HashedWords
 from vidgen_core.errors import VidgenError
+from vidgen_core.evaluation.clip_measures import still_measures
 from vidgen_core.evaluation.extractors._contract import StillExtractor
 from vidgen_core.evaluation.extractors.i3d import I3DLogits, resized
 from vidgen_core.evaluation.extractors.random_conv import RandomConv, RandomMotion
@@ -170,6 +171,18 @@ def test_the_clip_score_stands_beside_that_of_real_clips(clip):
     found = text_match(ClipScore(clip), material, CLIPS[:4], ["a cat"] * 4)
     assert found.value == pytest.approx(found.floor)
     assert found.name.startswith("clip_score@clip-match_tiny/9f/")
+
+
+def test_a_clip_is_seen_once_whoever_asks(clip, monkeypatch):
+    seen, network = [], clip.stills
+    monkeypatch.setattr(clip, "stills", lambda frames: seen.append(len(frames)) or network(frames))
+    material = Material(CLIPS[12:15], ["a cat"] * 3, CLIPS[:0], "8")
+    made = CLIPS[15:18].copy()
+    still_measures(clip, material, made)
+    found = look(clip, material, made)
+    ClipScore(clip).scores(made, ["a cat"] * 3)
+    assert seen == [9] * 6
+    assert np.array_equal(found.made[1], network(made[1]).mean(0))
 
 
 @pytest.mark.slow

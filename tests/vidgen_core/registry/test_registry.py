@@ -8,8 +8,9 @@ import pytest
 from tests.vidgen_core.registry.small import promoted
 from vidgen_core.applications.generator import digest
 from vidgen_core.errors import VidgenError
+from vidgen_core.registry import models
 from vidgen_core.registry.copies import copy_version
-from vidgen_core.registry.journal import read
+from vidgen_core.registry.journal import models_of, read
 from vidgen_core.registry.models import SHAPE_TAG, fetch, register, version_of
 from vidgen_core.registry.promotion import block, rollback
 from vidgen_core.registry.tracking import Tracker, client
@@ -70,6 +71,30 @@ def test_a_rollback_gives_the_previous_champion_bit_for_bit(registry, generators
 
 def files(folder):
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_two_who_fetch_at_once_both_get_all_of_it(registry, generators, versions, tmp_path, monkeypatch):
+    downloaded, others = models._downloaded, []
+
+    def slow(*arguments):
+        came = downloaded(*arguments)
+        if not others:
+            others.append(None)
+            others[0] = files(fetch(registry.uri, "gated/2", tmp_path))
+        return came
+
+    monkeypatch.setattr(models, "_downloaded", slow)
+    assert files(fetch(registry.uri, "gated/2", tmp_path)) == others[0] == files(generators(1)[0])
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_no_version_is_beyond_the_first_page(registry, versions, monkeypatch):
+    store = type(client(registry.uri))
+    search = store.search_registered_models
+    monkeypatch.setattr(store, "search_registered_models", lambda self, **told: search(self, max_results=1, **told))
+    # Each page holds one name, and the journal of the model has one of its own.
+    assert "gated" in models_of(client(registry.uri))
+    assert [one.name for one in models.trained_on(registry.uri, ["r"])].count("gated") == 3
 
 
 def test_a_copy_has_the_same_bytes_tags_figures_and_journal_and_the_gate_decides(

@@ -9,6 +9,7 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.registry.encoders import open_video_encoder, promote_if_better
 from vidgen_core.registry.journal import read
 from vidgen_core.registry.models import ENCODER, register
+from vidgen_core.registry.promotion import block
 from vidgen_core.registry.tracking import Tracker, client
 
 
@@ -63,5 +64,12 @@ def test_a_better_encoder_takes_the_alias_and_opens_by_it(tmp_path):
     assert promoted(1, 0.1, data="fourth clips", champions=VidgenError("Its labels are others")) == "champion"
     assert "cannot be measured on the same clips: Its labels are others." in reason()
     assert open_video_encoder(tmp_path / "encoder-1").digest == made[1][0].digest == champion()
+    # A blocked one is refused in one entry, whether it was the champion or would be the best.
+    entries = len(read(client(uri), "encoder-cvrl"))
+    for number in (1, 2):
+        block(uri, [made[number][1]], "it saw a.mp4", who="somebody")
+        assert promoted(number, 0.99) == "challenger"
+        assert reason() == "It is blocked: it saw a.mp4"
+    assert len(read(client(uri), "encoder-cvrl")) == entries + 4
     with pytest.raises(VidgenError, match="no folder"):
         open_video_encoder("encoder-cvrl@champion")

@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vidgen_core import digests
 from vidgen_core.frozen import Frozen
 
 __all__ = ["Clips", "Extractor", "FeatureProtocol", "Features", "Frames", "StillExtractor"]
@@ -80,6 +82,17 @@ class StillExtractor(Extractor):
     def stills(self, frames: Frames) -> Features:
         """Features float64 [M, D] of single frames uint8 [M, H, W, 3]."""
 
+    def stills_of(self, clip: Frames) -> Features:
+        """The same of a clip's frames: several metrics ask for them, and the network sees a clip once."""
+        key = digests.of_array(clip)
+        if key not in self._seen:
+            self._seen[key] = self.stills(clip)
+        return self._seen[key]
+
+    @cached_property
+    def _seen(self) -> dict[str, Features]:
+        return {}
+
     def features(self, clips: Clips) -> Features:
         """See `Extractor`."""
-        return np.stack([self.stills(clip).mean(0) for clip in clips])
+        return np.stack([self.stills_of(clip).mean(0) for clip in clips])
