@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
+
 from data_prep import stills
 from data_prep.asking import GENERATED, PLACE, Seen, Work, module, over_clips
 from data_prep.caption_alarms import Watch, checks, ring
@@ -18,14 +20,16 @@ from data_prep.captioners._contract import Asked, Captioner, CaptionerSettings, 
 from data_prep.ledger import Ledger, Row
 from data_prep.rows import by_source
 from data_prep.sources import Source
-from data_prep.tables import Tables
+from data_prep.tables import SCHEMAS, Tables
 from data_prep.units import Unit, Workshop, tries
 from vidgen_core import digests
 
-__all__ = ["GENERATED", "Captioned", "caption_spans", "expected", "try_out"]
+__all__ = ["GENERATED", "Captioned", "caption_rows", "caption_spans", "expected", "try_out"]
 
 _FATES = {"failed": "they are asked again by the next run", "blocked": "they stay without one",
           "crashed": "they are asked again once vidgen retry says so"}  # fmt: skip
+_SPOKEN_OF = ["clip_id", "source_id", "split", "caption", "caption_origin"]
+_ROWS_AT_ONCE = 1 << 14
 _LOST = ("failed", "crashed")
 _ASSUMED = {"caption": "to come", "origin": "", "model": "", "prompt_digest": "", "status": "ok"}
 Span = dict[str, Any]
@@ -144,6 +148,19 @@ def expected(spans: Sequence[Span], tables: Tables, settings: CaptionerSettings)
                 lacking, there = lacking + (not done), there + done
                 rows.setdefault(clip_id, []).append(have[key] if done else _ASSUMED)
     return Captioned(rows, settings.always), lacking, there
+
+
+def caption_rows(spans: pa.Table, said: Captioned) -> pa.Table:
+    """Rows of `captions` for spans that have a side of the split; rank 0 is the first choice."""
+    pieces = [SCHEMAS["captions"].empty_table()]
+    for batch in spans.select(_SPOKEN_OF).to_batches(max_chunksize=_ROWS_AT_ONCE):
+        rows = [
+            row | {"clip_id": span["clip_id"], "source_id": span["source_id"], "split": span["split"], "rank": rank}
+            for span in batch.to_pylist()
+            for rank, row in enumerate(said.of(span))
+        ]
+        pieces.append(pa.Table.from_pylist(rows, SCHEMAS["captions"]))
+    return pa.concat_tables(pieces)
 
 
 def _by_one(
