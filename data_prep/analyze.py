@@ -68,8 +68,13 @@ class _Pass:
     fingerprint: Fingerprint
 
 
-def analyze(source: Source, settings: DataSettings) -> Analysis:
+def analyze(source: Source, settings: DataSettings, beside: Sidecar | None = None) -> Analysis:
     """Decode a source once.
+
+    Args:
+        source: The file.
+        settings: Which shots and clips are wanted.
+        beside: The captions that lie beside it; None where they have not been read yet.
 
     Raises:
         Undecodable: Not one picture comes out of it.
@@ -80,7 +85,7 @@ def analyze(source: Source, settings: DataSettings) -> Analysis:
         finder = ShotFinder(settings.shots)
         seen = _watch(opened, finder, thumbs)
         shots = finder.finish().spans
-        sidecar = read_sidecar(source.file)
+        sidecar = beside or read_sidecar(source.file)
         shapes = settings.each_shape()
         spans = [
             _span_row(source, opened, seen, start, made, sidecar) | _shot(seen, number, first, stop)

@@ -19,20 +19,22 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 
 from data_prep.bounds import costs_itself
-from data_prep.captioners._contract import Captioner, CaptionerSettings, Said
+from data_prep.captioners._contract import Captioner, CaptionerSettings, Said, Status
 from data_prep.decode import Undecodable, take_decoded
 from data_prep.ledger import Row
 from data_prep.needs import needs
-from data_prep.run import Failure
+from data_prep.run import UNFETCHED, Failure
 from data_prep.stills import stills
 from data_prep.units import Unit, Workshop
 from vidgen_core import discovery
 
-__all__ = ["GENERATED", "Seen", "Span", "Work", "in_threads", "module", "over_clips"]
+__all__ = ["GENERATED", "PLACE", "Seen", "Span", "Work", "in_threads", "module", "over_clips"]
 
 Span = dict[str, Any]
 Seen = tuple[Span, Sequence[bytes]]  # a span and its pictures
 GENERATED = "generated_captions"
+# What tells the pictures of a span.
+PLACE = ("start_pts", "stop_pts", "crop_x", "crop_y", "crop_w", "crop_h")
 _TOGETHER = 8
 _CLIP_S = 10.0
 _SPOOL = pa.schema([("clip_id", pa.string()), ("pictures", pa.list_(pa.binary()))])
@@ -195,7 +197,9 @@ def _lost(unit: Unit, work: Work, said: Said) -> list[Row]:
 
 
 def _died(failure: Failure) -> Said:
-    return Said("", "crashed", failure.message, attempts=failure.attempts)
+    # A store that does not answer for a minute is no reason to wait until somebody asks to try again.
+    status: Status = "failed" if failure.reason == UNFETCHED else "crashed"
+    return Said("", status, failure.message, attempts=failure.attempts)
 
 
 def _answer_one(item: Seen | list[Row], *, captioner: Captioner, work: Work) -> list[Row]:

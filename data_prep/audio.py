@@ -27,6 +27,7 @@ from data_prep.bounds import bounded_memory, costs_itself
 from data_prep.cutting import older
 from data_prep.decode import demuxed, open_file
 from data_prep.placing import shape_of
+from data_prep.rows import grouped
 from data_prep.settings import DataSettings
 from data_prep.sources import Source
 from data_prep.tables import Part, Tables
@@ -61,20 +62,17 @@ def keep_audio(kept: pa.Table, sources: Mapping[str, Source], shop: Workshop, se
     """
     if settings.audio == "none" and not shop.tables.exists(AUDIO):
         return
-    spans = kept.select(_HEARD).sort_by([("source_id", "ascending"), ("start_pts", "ascending")]).to_pylist()
-    grouped: dict[str, list[dict[str, Any]]] = {}
-    for span in spans if settings.audio == "keep" else ():
-        grouped.setdefault(span["source_id"], []).append(span)
+    spans = grouped(kept.select(_HEARD), "source_id", "start_pts") if settings.audio == "keep" else {}
     # A clip's id stands for its source, its span and its length.
     keys = {
-        source: digests.of_value([_VERSION, [one["clip_id"] for one in some]], 32) for source, some in grouped.items()
+        source: digests.of_value([_VERSION, [one["clip_id"] for one in some]], 32) for source, some in spans.items()
     }
     tried = tries(shop.tables, "audio")
     keys = {source: key_of_try(key, tried.get(source, 0)) for source, key in keys.items()}
     old = older(shop.tables, AUDIO, shop.tables.committed(AUDIO) - set(keys.values()))
     units = [
-        Unit(keys[source], sources[source], tuple(some), _MADE, tried.get(source, 0), old.get(source, ()))
-        for source, some in grouped.items()
+        Unit(keys[source], sources[source], some, _MADE, tried.get(source, 0), old.get(source, ()))
+        for source, some in spans.items()
     ]
     shop.run(units, partial(_keep_unit, tables=shop.tables, settings=settings), (FAILURES + "audio", AUDIO))
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from data_prep.asking import Seen, Work, module, over_clips
+from data_prep.asking import PLACE, Seen, Work, module, over_clips
 from data_prep.captioners._contract import Captioner, CaptionerSettings, Said
 from data_prep.ledger import Ledger, Row
 from data_prep.sources import Source
@@ -30,7 +30,6 @@ _MAJORITY = 0.5
 _EARLY_CAPTIONS, _EARLY_SOURCES = 128, 4
 _CHANCE = 0.05
 _RIVALS_LOOKED_AT = 64
-_PLACE = ("start_pts", "stop_pts", "crop_x", "crop_y", "crop_w", "crop_h")
 _MOVE = "Look at them and at the prompt; where all is well, go on with --set data.captioner.alarm=note"
 
 
@@ -71,9 +70,9 @@ class Watch:
 
 def ring(
     told: Sequence[Row], spans: Sequence[Mapping[str, Any]], sources: Mapping[str, Source], shop: Workshop,
-    settings: CaptionerSettings,
+    settings: CaptionerSettings, made: Ledger,
 ) -> list[str]:  # fmt: skip
-    """The alarms over one captioner's captions, as sentences.
+    """The alarms over one captioner's captions, as sentences; `made` has the comparisons.
 
     Raises:
         VidgenError: There is one, and the settings say that it ends the run.
@@ -91,7 +90,7 @@ def ring(
     if strayed and settings.server.echo == "wanted":
         alarms.append(f"{note}, and answers that name none are taken")
     if settings.pair_checks:
-        alarms += _mispaired(_compared(useful, spans, sources, shop, settings))
+        alarms += _mispaired(_compared(useful, spans, sources, shop, settings, made))
     if alarms and settings.alarm == "fail":
         raise VidgenError(alarms[0], move=_MOVE)
     return alarms or ([note] if strayed else [])
@@ -141,9 +140,9 @@ def _mispaired(compared: Sequence[Row]) -> list[str]:
 
 def _compared(
     useful: Sequence[Row], spans: Sequence[Mapping[str, Any]], sources: Mapping[str, Source], shop: Workshop,
-    settings: CaptionerSettings,
+    settings: CaptionerSettings, made: Ledger,
 ) -> list[Row]:  # fmt: skip
-    """Rows of the comparisons wanted; those that are not in the table yet are made."""
+    """Rows of the comparisons wanted; those that are not in the table yet are made where their clips can be had."""
     shown = {span["clip_id"]: span for span in spans}
     digest = module(settings).digest(settings)
     wanted: dict[str, Row] = {}
@@ -155,12 +154,11 @@ def _compared(
             key = digests.of_value([digest, row["key"], row["caption"], rival], 24)
             wanted[key] = {"clip_id": row["clip_id"], "source_id": row["source_id"], "key": key,
                            "batch": f"{batch}-{prompt}", "caption": row["caption"], "rival": rival}  # fmt: skip
-    ledger = checks(shop.tables)
-    have = ledger.rows()
+    have = made.rows()
     by_source: dict[str, dict[str, Any]] = {}
     for key in sorted(wanted.keys() - have.keys()):
         row = wanted[key]
-        place = {name: shown[row["clip_id"]][name] for name in _PLACE}
+        place = {name: shown[row["clip_id"]][name] for name in PLACE}
         errand = {"clip_id": row["clip_id"], "source_id": row["source_id"], **place, "asks": []}
         by_source.setdefault(row["source_id"], {}).setdefault(row["clip_id"], errand)["asks"].append(row)
     units = [
@@ -170,11 +168,11 @@ def _compared(
     try:
         with closing(over_clips(units, Work(_pick, _not_seen), shop, settings)) as answers:
             for rows in answers:
-                ledger.add(rows)
+                made.add(rows)
     finally:
-        ledger.flush()
-    have = ledger.rows()
-    return [have[key] for key in wanted]
+        made.flush()
+    have = made.rows()
+    return [have[key] for key in wanted if key in have]
 
 
 def _pairs(rows: Sequence[Row], shown: Mapping[str, Mapping[str, Any]], count: int) -> list[tuple[Row, str]]:
@@ -202,4 +200,5 @@ def _pick(captioner: Captioner, clips: Sequence[Seen]) -> list[Row]:
 
 
 def _not_seen(span: Mapping[str, Any], said: Said) -> list[Row]:
-    return [ask | {"fits": None} for ask in span["asks"]]
+    """What could not be shown in this run says nothing of the captioner, and the next run shows it."""
+    return [] if said.status == "failed" else [ask | {"fits": None} for ask in span["asks"]]

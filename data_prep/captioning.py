@@ -11,21 +11,25 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
+
 from data_prep import stills
-from data_prep.asking import GENERATED, Seen, Work, module, over_clips
+from data_prep.asking import GENERATED, PLACE, Seen, Work, module, over_clips
 from data_prep.caption_alarms import Watch, checks, ring
 from data_prep.captioners._contract import Asked, Captioner, CaptionerSettings, Said
 from data_prep.ledger import Ledger, Row
+from data_prep.rows import by_source
 from data_prep.sources import Source
-from data_prep.tables import Tables
+from data_prep.tables import SCHEMAS, Tables
 from data_prep.units import Unit, Workshop, tries
 from vidgen_core import digests
 
-__all__ = ["GENERATED", "Captioned", "by_source", "caption_spans", "expected", "try_out"]
+__all__ = ["GENERATED", "Captioned", "caption_rows", "caption_spans", "expected", "try_out"]
 
-_PLACE = ("start_pts", "stop_pts", "crop_x", "crop_y", "crop_w", "crop_h")
 _FATES = {"failed": "they are asked again by the next run", "blocked": "they stay without one",
           "crashed": "they are asked again once vidgen retry says so"}  # fmt: skip
+_SPOKEN_OF = ["clip_id", "source_id", "split", "caption", "caption_origin"]
+_ROWS_AT_ONCE = 1 << 14
 _LOST = ("failed", "crashed")
 _ASSUMED = {"caption": "to come", "origin": "", "model": "", "prompt_digest": "", "status": "ok"}
 Span = dict[str, Any]
@@ -84,15 +88,16 @@ def try_out(spans: Sequence[Span], new_sources: bool, tables: Tables, settings: 
         VidgenError: Why they cannot.
 
     """
+    ledger = _ledger(tables)
     for one in settings.all:
         module(one).check(one)
-        if module(one).REMOTE and (new_sources or _lacking(spans, tables, one, settings.always)):
+        if module(one).REMOTE and (new_sources or _lacking(spans, tables, ledger, one, settings.always)):
             module(one).open_captioner(one).close()
 
 
-def _lacking(spans: Sequence[Span], tables: Tables, settings: CaptionerSettings, always: bool) -> bool:
+def _lacking(spans: Sequence[Span], tables: Tables, ledger: Ledger, settings: CaptionerSettings, always: bool) -> bool:
     wanted = _wanted(spans, always)
-    have, tried = _ledger(tables).rows(), tries(tables, "caption")
+    have, tried = ledger.rows(), tries(tables, "caption")
     return any(_due(have.get(key), tried) for asks in _keys(wanted, settings).values() for key, _ in asks)
 
 
@@ -119,13 +124,14 @@ def caption_spans(
     wanted = _wanted(spans, settings.always)
     rows: dict[str, list[Row]] = {}
     notes: list[str] = []
+    ledgers = _ledger(shop.tables), checks(shop.tables)
     for one in settings.all:
-        told, alarms = _by_one(wanted, sources, shop, one)
+        told, alarms = _by_one(wanted, sources, shop, one, ledgers)
         notes += alarms
         for row in told:
             rows.setdefault(row["clip_id"], []).append(row)
     present = set(shop.tables.read("sources", ["source_id"])["source_id"].to_pylist())
-    for ledger in (_ledger(shop.tables), checks(shop.tables)):
+    for ledger in ledgers:
         ledger.settle(lambda row: row["source_id"] in present)
     return Captioned(rows, settings.always, tuple(notes))
 
@@ -144,19 +150,25 @@ def expected(spans: Sequence[Span], tables: Tables, settings: CaptionerSettings)
     return Captioned(rows, settings.always), lacking, there
 
 
-def by_source(spans: Sequence[Span]) -> dict[str, list[Span]]:
-    """Spans grouped by their source's id, both in order."""
-    grouped: dict[str, list[Span]] = {}
-    for span in sorted(spans, key=lambda span: (span["source_id"], span["clip_id"])):
-        grouped.setdefault(span["source_id"], []).append(span)
-    return grouped
+def caption_rows(spans: pa.Table, said: Captioned) -> pa.Table:
+    """Rows of `captions` for spans that have a side of the split; rank 0 is the first choice."""
+    pieces = [SCHEMAS["captions"].empty_table()]
+    for batch in spans.select(_SPOKEN_OF).to_batches(max_chunksize=_ROWS_AT_ONCE):
+        rows = [
+            row | {"clip_id": span["clip_id"], "source_id": span["source_id"], "split": span["split"], "rank": rank}
+            for span in batch.to_pylist()
+            for rank, row in enumerate(said.of(span))
+        ]
+        pieces.append(pa.Table.from_pylist(rows, SCHEMAS["captions"]))
+    return pa.concat_tables(pieces)
 
 
 def _by_one(
-    spans: Sequence[Span], sources: Mapping[str, Source], shop: Workshop, settings: CaptionerSettings
-) -> tuple[list[Row], list[str]]:
-    """One captioner's rows for these spans, and what the user has to see."""
-    ledger, keys = _ledger(shop.tables), _keys(spans, settings)
+    spans: Sequence[Span], sources: Mapping[str, Source], shop: Workshop, settings: CaptionerSettings,
+    ledgers: tuple[Ledger, Ledger],
+) -> tuple[list[Row], list[str]]:  # fmt: skip
+    """One captioner's rows for these spans, and what the user has to see; the ledgers are of captions and of checks."""
+    (ledger, made), keys = ledgers, _keys(spans, settings)
     have, tried = ledger.rows(), tries(shop.tables, "caption")
     units = _units(spans, keys, lambda key: _due(have.get(key), tried), sources)
     total = sum(map(len, keys.values()))
@@ -177,7 +189,7 @@ def _by_one(
         ledger.flush()
     have = ledger.rows()
     told = [have[key] for asks in keys.values() for key, _ in asks]
-    return told, [*_failures(told, settings), *ring(told, spans, sources, shop, settings)]
+    return told, [*_failures(told, settings), *ring(told, spans, sources, shop, settings, made)]
 
 
 def _keys(spans: Sequence[Span], settings: CaptionerSettings) -> dict[str, list[tuple[str, str]]]:
@@ -187,7 +199,7 @@ def _keys(spans: Sequence[Span], settings: CaptionerSettings) -> dict[str, list[
     prompts = [prompt or made.PROMPT for prompt in settings.prompts]
     return {
         span["clip_id"]: [
-            (digests.of_value([made_by, prompt, span["clip_id"], [span[name] for name in _PLACE]], 24), prompt)
+            (digests.of_value([made_by, prompt, span["clip_id"], [span[name] for name in PLACE]], 24), prompt)
             for prompt in prompts
         ]
         for span in spans
@@ -207,7 +219,7 @@ def _units(
         for span in some:
             asks = [ask for ask in keys[span["clip_id"]] if due(ask[0])]
             if asks:
-                lacking.append({name: span[name] for name in ("clip_id", "source_id", *_PLACE)} | {"asks": asks})
+                lacking.append({name: span[name] for name in ("clip_id", "source_id", *PLACE)} | {"asks": asks})
         if lacking:
             key = digests.of_value([span["asks"] for span in lacking], 32)
             units.append(Unit(key, sources[source_id], tuple(lacking)))

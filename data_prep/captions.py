@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from vidgen_core import digests
+
 __all__ = ["LIST", "SUFFIXES", "Cue", "Sidecar", "listed", "read_sidecar"]
 
 SUFFIXES = ("vtt", "srt", "txt")
@@ -46,6 +48,11 @@ class Sidecar:
     origin: str
     cues: tuple[Cue, ...] = ()
     text: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Of all of it."""
+        return digests.of_value(repr(self))
 
     def caption(self, start_s: float, stop_s: float) -> str:
         """The caption of a span, "" when no cue covers it whole: half of a caption would be half wrong."""

@@ -38,6 +38,9 @@ OBJECTS = "objects"
 _THREADS = 8
 _SLOWEST_BYTES_S = 2**20
 _NAME_BYTES = 255
+# What one of so many processes of a machine may bring before it looks through the folder again.
+_PROCESSES = 64
+_spare_bytes: dict[Path, int] = {}
 
 
 @dataclass(frozen=True)
@@ -100,13 +103,18 @@ class Scratch:
         return [file for file in self.folder.rglob("*") if is_media(file.name) and file.is_file()]
 
     def _make_room(self, size_bytes: int) -> None:
-        """Remove files that nobody holds, those used longest ago first."""
+        """Remove files that nobody holds, those used longest ago first; the folder is looked through now and then."""
+        disk, left = shutil.disk_usage(self.folder), _spare_bytes.get(self.folder, 0) - size_bytes
+        if left >= 0 or (not self.most_bytes and disk.used + 2 * size_bytes <= disk.free):  # used >= held
+            _spare_bytes[self.folder] = max(left, 0)
+            return
         there = [(state.st_mtime_ns, state.st_size, file) for file in self._media() if (state := _state(file))]
         held = sum(size for _, size, _ in there)
-        most = self.most_bytes or (shutil.disk_usage(self.folder).free + held) // 2
+        most = self.most_bytes or (disk.free + held) // 2
+        wanted = most if held + size_bytes <= most else most - most // 10
         for _, size, file in sorted(there):
-            if held + size_bytes <= most:
-                return
+            if held + size_bytes <= wanted:
+                break
             lock = self._locks / digests.of_value(file.relative_to(self.folder).as_posix(), 32)
             with lock.open("w") as stream:
                 try:
@@ -115,6 +123,7 @@ class Scratch:
                     continue
                 _remove(file)
                 held -= size
+        _spare_bytes[self.folder] = max(0, most - held - size_bytes) // _PROCESSES
 
 
 @dataclass(frozen=True)

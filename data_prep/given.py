@@ -129,16 +129,12 @@ def _frames(
         time_s, count = float((pts - (opened.first_pts or 0)) * opened.time_base), count + 1
         if shown is not None:
             # The frame before was on show until now.
-            _take(taken, shown, _due(time_s, rate), opened, (height, width))
+            _take(taken, shown, _due(time_s, rate, file), opened, (height, width))
         shown = frame
-        if len(taken) > _MOST_FRAMES:
-            raise VidgenError(
-                "The video is too long", got=str(file), allowed=f"{_MOST_FRAMES} frames at {rate} a second"
-            )
     if shown is None:
         raise Undecodable("no_picture_decoded", "its stream decodes to no picture")
     step_s = time_s / (count - 1) if time_s else float(1 / rate)
-    _take(taken, shown, max(1, _due(time_s + step_s, rate)), opened, (height, width))
+    _take(taken, shown, max(1, _due(time_s + step_s, rate, file)), opened, (height, width))
     turned = opened.rotation % 180 != 0
     size = (shown.height, shown.width) if turned else (shown.width, shown.height)
     return taken, size, 1 / step_s if time_s else None
@@ -153,9 +149,22 @@ def _take(
         taken += [picture] * (until - len(taken))
 
 
-def _due(time_s: float, rate: Fraction) -> int:
-    """Multiples of 1 / rate, from 0 on, that are before a time."""
-    return max(0, math.ceil((time_s - ROUNDING_S) * float(rate)))
+def _due(time_s: float, rate: Fraction, file: Path) -> int:
+    """Multiples of 1 / rate, from 0 on, that are before a time.
+
+    Raises:
+        VidgenError: They are too many; one wrong time of a frame can make them billions.
+
+    """
+    due = max(0, math.ceil((time_s - ROUNDING_S) * float(rate)))
+    if due > _MOST_FRAMES:
+        raise VidgenError(
+            "The video is too long",
+            got=f"{file}, {time_s:.0f} s",
+            allowed=f"{_MOST_FRAMES} frames at {rate} a second",
+            move="Cut out the part that the model is to see",
+        )
+    return due
 
 
 def _fitted(picture: NDArray[np.uint8], sar: Fraction, height: int, width: int) -> NDArray[np.uint8]:

@@ -97,22 +97,22 @@ def index_file(file: Path, settings: DataSettings | None = None) -> Indexed:
             frames=len(times_s),
             keyframes=int((packets.keys & packets.shown).sum()),
         )
-        turned = opened.rotation % 180 != 0
-        wide, high = (told.height, told.width) if turned else (told.width, told.height)
-        # The look does not see bars.
-        lit = Lit(wide * opened.upright_sar, Fraction(high))
-    return told if settings is None else _looked(file, told, (times_s, lit), settings)
+        sar = opened.sar
+    return told if settings is None else _looked(file, told, times_s, sar, settings)
 
 
-def _looked(file: Path, told: Indexed, shown: tuple[NDArray[np.float64], Lit], settings: DataSettings) -> Indexed:
-    (times_s, lit), shapes = shown, settings.each_shape()
-    shots = quick_shots(file, settings.shots).spans
+def _looked(file: Path, told: Indexed, times_s: NDArray[np.float64], sar: Fraction, settings: DataSettings) -> Indexed:
+    look, shapes = quick_shots(file, settings.shots), settings.each_shape()
+    # Only frames tell how they are turned. The look does not see bars.
+    turned = look.rotation % 180 != 0
+    wide, high = (told.height / sar, told.width) if turned else (told.width * sar, told.height)
+    lit = Lit(wide, Fraction(high))
     # The decoder may show frames more or less than the packets tell.
     last = len(times_s) - 1
     clips = sum(
-        len(clip_places(times_s, first, min(stop, last + 1), lit, shapes)) for first, stop in shots if first < last
+        len(clip_places(times_s, first, min(stop, last + 1), lit, shapes)) for first, stop in look.spans if first < last
     )
-    return told.model_copy(update={"shots": len(shots), "clips": clips})
+    return told.model_copy(update={"shots": len(look.spans), "clips": clips})
 
 
 def _times_s(packets: Packets, opened: Opened) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ _FOLDED_ROWS = 4096
 
 
 class Ledger:
-    """One such table.
+    """One such table; a file is read once by one ledger.
 
     Args:
         tables: Where it lies.
@@ -38,6 +38,7 @@ class Ledger:
         self._tables, self._name, self._worth = tables, name, worth
         self._waiting: list[Row] = []
         self._since_s = time.monotonic()
+        self._read: dict[Path, list[Row] | None] = {}
 
     def rows(self) -> dict[str, Row]:
         """What counts, by key."""
@@ -78,9 +79,17 @@ class Ledger:
         return best
 
     def _files(self) -> dict[Path, list[Row]]:
-        schema = SCHEMAS[self._name]
-        whole = [file for file in self._tables.files(self._name) if pq.read_schema(file).names == schema.names]
-        return {file: pq.read_table(file, partitioning=None).to_pylist() for file in whole}
+        # A file is named after its rows, so what was read of it stands.
+        read = self._read
+        self._read = {
+            file: read[file] if file in read else self._rows_of(file) for file in self._tables.files(self._name)
+        }
+        return {file: rows for file, rows in self._read.items() if rows is not None}
+
+    def _rows_of(self, file: Path) -> list[Row] | None:
+        with pq.ParquetFile(file) as opened:
+            same = opened.schema_arrow.names == SCHEMAS[self._name].names
+            return opened.read().to_pylist() if same else None
 
     def _part(self, rows: Sequence[Row]) -> Part:
         return write(self._tables, self._name, digests.of_value(list(rows), 32), list(rows))

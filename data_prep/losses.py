@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from data_prep.captioning import Captioned
 from data_prep.duplicates.groups import Copied
-from data_prep.select import Verdicts
+from data_prep.select import Select, Verdicts
 from data_prep.sources import Source
 from data_prep.sql import ask
 from data_prep.tables import SCHEMAS, Tables
@@ -162,8 +162,16 @@ def nothing_left(tables: Tables, files: int, rejects: pa.Table) -> VidgenError:
         move = "Name a folder with longer videos, or ask for shorter clips: --set data.frames=5"
         return VidgenError(what, move=move, exit_code=EMPTY_EXIT)
     own = pc.and_(pc.equal(rejects["level"], "span"), pc.not_equal(rejects["stage"], "duplicates"))
-    reasons = rejects.filter(own)["reason"].to_pylist()
-    rule, count = Counter(reasons).most_common(1)[0]
+    dropped = rejects.filter(own).select(["reason", "message"]).to_pylist()
+    rule, count = Counter(row["reason"] for row in dropped).most_common(1)[0]
+    if rule not in Select.model_fields:
+        message = next(row["message"] for row in dropped if row["reason"] == rule)
+        return VidgenError(
+            f"All {spans} candidate clips were dropped, {count} of them since they were lost to errors ({rule})",
+            got=f"of the first: {message}",
+            move="Mend what the message says; vidgen retry tries them again",
+            exit_code=EMPTY_EXIT,
+        )
     return VidgenError(
         f"All {spans} candidate clips were dropped, {count} of them by the rule {rule}",
         move="Put captions beside the videos (NAME.txt or NAME.vtt), or give --set data.select.need_caption=false"

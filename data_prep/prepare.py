@@ -20,7 +20,7 @@ from data_prep import losses, shots
 from data_prep.analyze import analyze
 from data_prep.audio import AUDIO, keep_audio
 from data_prep.bounds import bounded_memory, costs_itself
-from data_prep.captioning import GENERATED, Captioned, caption_spans, try_out
+from data_prep.captioning import GENERATED, Captioned, caption_rows, caption_spans, try_out
 from data_prep.captions import read_sidecar
 from data_prep.cutting import cut_all, of_each_shape, with_media_keys
 from data_prep.decode import Undecodable
@@ -81,7 +81,6 @@ _TRIED = [*_PLACE, "caption", "caption_origin"]
 _SPOKEN_OF = [*_TRIED, "split", "shot"]
 CARRIED = list(dict.fromkeys([*_TRIED, "shot", *_COMPARED, "time_base"]))
 """What a span has with it on its way to a clip; of its scores it has those that rules ask for."""
-_ROWS_AT_ONCE = 1 << 14
 _SHAPING = {"frames", "height", "width", "shapes", "frame_rate", "shots"}  # the settings that spans hang on
 Captioning = Callable[[Sequence[dict[str, Any]], Mapping[str, Source], Workshop, CaptionerSettings], Captioned]
 Scoring = Callable[[pa.Table, Mapping[str, Source], Workshop, ScoreSettings, Round], None]
@@ -155,15 +154,17 @@ def prepare(
     check_rules(settings.select, settings.scores)
     came = find(videos, tables, runner)
     shop, found = Workshop(tables, came.runner, progress, settings.source_deadline_s), came.sources
-    note_rights(found, tables)
-    _try_captioners(found, tables, settings)
-    brought = bring(found, shop, settings)
-    came.clear()
+    try:
+        note_rights(found, tables)
+        _try_captioners(found, tables, settings)
+        brought = bring(found, shop, settings)
+    finally:
+        came.clear()
     tables.tidy()
     there = pc.is_in(brought.kept["clip_id"], tables.read("clips", ["clip_id"])["clip_id"].combine_chunks())
     kept, failed = brought.kept.filter(there), brought.kept.filter(pc.invert(there))
     fail_on_leaks(tables, brought.pairs)
-    tables.replace("captions", _caption_rows(kept, brought.said))
+    tables.replace("captions", caption_rows(kept, brought.said))
     lost = losses.lost_sources(tables, found, brought.unique)
     rejects = pa.concat_tables(
         [
@@ -333,10 +334,11 @@ def analysis_units(sources: Sequence[Source], settings: DataSettings, tries: Map
     }
     units = []
     for source in sources:
-        captions = digests.of_value(repr(read_sidecar(source.file)))
+        beside = read_sidecar(source.file)
         tried = tries.get(source.source_id, 0)
-        made = {**common, "source_id": source.source_id, "uri": source.uri, "captions": captions, "tries": tried}
-        units.append(Unit(digests.of_value(made, 32), source, made=json.dumps(made), tries=tried))
+        made = {**common, "source_id": source.source_id, "uri": source.uri, "captions": beside.digest, "tries": tried}
+        carried = None if beside.cues else beside
+        units.append(Unit(digests.of_value(made, 32), source, made=json.dumps(made), tries=tried, beside=carried))
     return units
 
 
@@ -347,8 +349,11 @@ def _analyze_unit(unit: Unit, *, tables: Tables, settings: DataSettings) -> dict
     try:
         # A detector's libraries are not the source's doing: torch takes 3 GiB of address space.
         discovery.load("data_prep.shot_detectors", settings.shots.detector)
+        beside = unit.beside or read_sidecar(unit.source.file)
+        if beside.digest != json.loads(unit.made)["captions"]:
+            raise Undecodable("captions_changed", "Its captions changed while it waited; the next run reads them")
         with bounded_memory():
-            analysis = analyze(unit.source, settings)
+            analysis = analyze(unit.source, settings, beside)
         rows = {"sources": [analysis.source], "spans": analysis.spans, "fingerprints": [analysis.fingerprint]}
     except Undecodable as error:
         rows = {"dead": [dead_row(unit.source, error.reason, error.message, 1 + unit.tries)]}
@@ -385,16 +390,3 @@ def _heard(kept: pa.Table, said: Captioned, settings: DataSettings) -> tuple[pa.
         if not stayed or said.trouble(span)
     ]
     return kept.filter(pa.array(stays, pa.bool_())), pa.Table.from_pylist(rows, SCHEMAS["rejects"])
-
-
-def _caption_rows(kept: pa.Table, said: Captioned) -> pa.Table:
-    """Each span's captions; rank 0 is the first choice."""
-    pieces = [SCHEMAS["captions"].empty_table()]
-    for batch in kept.select(_SPOKEN_OF).to_batches(max_chunksize=_ROWS_AT_ONCE):
-        rows = [
-            row | {"clip_id": span["clip_id"], "source_id": span["source_id"], "split": span["split"], "rank": rank}
-            for span in batch.to_pylist()
-            for rank, row in enumerate(said.of(span))
-        ]
-        pieces.append(pa.Table.from_pylist(rows, SCHEMAS["captions"]))
-    return pa.concat_tables(pieces)

@@ -3,19 +3,35 @@
 It is for looking over many files. `prepare` sees all frames anyway, and finds the shots in them.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.decode import Undecodable, open_source
-from data_prep.shots import ShotFinder, Shots, ShotSettings, Transition, between
+from data_prep.shots import ShotFinder, ShotSettings, Transition, between
 from data_prep.view import thumb
 
-__all__ = ["quick_shots"]
+__all__ = ["QuickShots", "quick_shots"]
 
 
-def quick_shots(file: Path, settings: ShotSettings) -> Shots:
+@dataclass(frozen=True)
+class QuickShots:
+    """What the look found.
+
+    Attributes:
+        spans, transitions: See `Shots`.
+        rotation: Degrees counter-clockwise to turn a picture for showing.
+
+    """
+
+    spans: list[tuple[int, int]]
+    transitions: list[Transition]
+    rotation: int
+
+
+def quick_shots(file: Path, settings: ShotSettings) -> QuickShots:
     """Shots in frames of the file, as from all of them; a transition may begin some frames late.
 
     Raises:
@@ -38,7 +54,7 @@ def quick_shots(file: Path, settings: ShotSettings) -> Shots:
     every = _every_pts(opened.packet_pts, seen)
     places = np.append(np.searchsorted(every, seen), len(every))
     transitions = [_moved(transition, places) for transition in finder.finish().transitions]
-    return Shots(between(transitions, len(every)), transitions)
+    return QuickShots(between(transitions, len(every)), transitions, opened.rotation)
 
 
 def _every_pts(told: list[int], seen: list[int]) -> NDArray[np.int64]:

@@ -1,12 +1,16 @@
-"""Rows of a table as dicts made when somebody looks at them: a million dicts are gigabytes, their table is not."""
+"""Rows by what they are of; of a table, as dicts made when somebody looks at them.
 
-from collections.abc import Iterator, Sequence
+A million dicts are gigabytes, their table is not.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["Rows", "grouped"]
+__all__ = ["Rows", "by_source", "grouped"]
 
 
 class Rows(Sequence[dict[str, Any]]):
@@ -48,3 +52,11 @@ def grouped(table: pa.Table, by: str, order: str) -> dict[str, Rows]:
         value: Rows(ordered, start, stop)
         for value, start, stop in zip(runs.values.to_pylist(), starts, stops, strict=True)
     }
+
+
+def by_source(spans: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Source -> its spans, both in order, where spans are no table any more."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for span in sorted(spans, key=itemgetter("source_id", "clip_id")):
+        found.setdefault(span["source_id"], []).append(span)
+    return found

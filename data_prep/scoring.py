@@ -169,14 +169,12 @@ def missing(
         return [], 0
     of_sources = grouped(spans.select(LOOKED_AT), "source_id", "clip_id") if made_by else {}
     tried = tries(tables, which.stage)
-    keys = {
-        source: {name: key_of_try(_key(name, made, some), tried.get(source, 0)) for name, made in made_by.items()}
-        for source, some in of_sources.items()
-    }
+    keys_of = partial(_keys, made_by=made_by, readers=readers_of_captions())
+    keys = {source: keys_of(source, some, tried.get(source, 0)) for source, some in of_sources.items()}
     have = tables.committed(which.table)
     wanted = {key for of_source in keys.values() for key in of_source.values()}
     lost = given_up(tables, which.failures)
-    if lost:
+    if tables.exists(which.failures):
         tables.commit(which.failures, SCHEMAS["rejects"], [], drop=tables.committed(which.failures) - (wanted & have))
     tables.commit(which.table, SCHEMAS[which.table], [], drop=have - wanted)
     lost = {
@@ -223,10 +221,14 @@ def _scorer(name: str) -> ModuleType:
     return discovery.load(_SCORERS, name)
 
 
-def _key(name: str, made_by: str, spans: Sequence[Span]) -> str:
-    reads_caption = _scorer(name).READS_CAPTION
-    seen = [(span["clip_id"], *box(span), span["caption"] if reads_caption else "") for span in spans]
-    return digests.of_value([made_by, spans[0]["source_id"], seen], 32)
+def _keys(
+    source_id: str, spans: Sequence[Span], tried: int, *, made_by: Mapping[str, str], readers: frozenset[str]
+) -> dict[str, str]:
+    """Scorer -> the key of its result for a source; captions are in the keys of those that read them."""
+    heard = [(span["clip_id"], *box(span), span["caption"]) for span in spans]
+    seen = [(*place, "") for *place, _ in heard]
+    values = {name: [made, source_id, heard if name in readers else seen] for name, made in made_by.items()}
+    return {name: key_of_try(digests.of_value(value, 32), tried) for name, value in values.items()}
 
 
 @needs(memory_gib=3)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from vidgen_core.errors import VidgenError
 
-__all__ = ["ask", "close_the_door", "identifier", "parquet", "question", "read_files"]
+__all__ = ["ask", "close_the_door", "identifier", "parquet", "question", "read_files", "told_by_files"]
 
 # Kinds of statements that only read.
 _QUESTIONS = ("SELECT", "EXPLAIN")
@@ -100,6 +100,16 @@ def read_files(files: Sequence[Path], columns: Sequence[str] | None = None) -> p
     named = ", ".join(map(identifier, schema.names))
     with duckdb.connect(config={"threads": _THREADS}) as connection:
         return connection.sql(f"SELECT {named} FROM {parquet(files)}").to_arrow_table().cast(schema)
+
+
+def told_by_files(files: Sequence[Path], column: str) -> dict[Path, str]:
+    """What a column says in each file that has rows, of which all say the same; in the order of the names."""
+    if not files:
+        return {}
+    rows = parquet(files, ", filename = true")
+    asked = f"SELECT filename, any_value({identifier(column)}) FROM {rows} GROUP BY 1 ORDER BY 1"
+    with duckdb.connect(config={"threads": _THREADS}) as connection:
+        return {Path(file): value for file, value in connection.execute(asked).fetchall()}
 
 
 def identifier(name: str) -> str:

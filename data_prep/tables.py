@@ -264,11 +264,11 @@ class Tables:
     def commit(self, name: str, schema: pa.Schema | None, parts: Sequence[Part], *, drop: Iterable[str] = ()) -> None:
         """Add the files of finished units and remove those of stale ones, in one transaction.
 
-        Units that are in the table already are left as they are, so a commit may be repeated. Without a schema the
-        table, which must exist then, keeps its own.
+        Units that are in the table already are left as they are, so a commit may be repeated; one that is both added
+        and dropped stays. Without a schema the table, which must exist then, keeps its own.
         """
         have = self.committed(name)
-        gone = sorted(set(drop) & have)
+        gone = sorted((set(drop) - {part.unit for part in parts}) & have)
         actions = [self._add(part) for part in parts if part.unit not in have]
         actions += [self._remove(name, unit) for unit in gone]
         with self._shelf.errors():

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from data_prep.captions import Sidecar
 from data_prep.decode import take_decoded
 from data_prep.pace import Pace
 from data_prep.run import UNFETCHED, Failure, Runner
@@ -48,6 +49,7 @@ class Unit(NamedTuple):
         made: What the key was made of, as JSON; it is kept with the result, to say later why that is stale.
         tries: How often it was tried under other keys, and failed.
         replaces: Units whose rows may be used again; they leave the tables in the transaction that brings this one.
+        beside: Its captions, so that no process reads a list of a million again; None for timed ones, which are large.
 
     """
 
@@ -57,6 +59,7 @@ class Unit(NamedTuple):
     made: str = ""
     tries: int = 0
     replaces: tuple[str, ...] = ()
+    beside: Sidecar | None = None
 
 
 @dataclass(frozen=True)

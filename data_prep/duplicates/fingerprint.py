@@ -40,6 +40,7 @@ DIMS = sum(rows * columns - 1 for rows, columns in _PLANES)
 _BLACK = 28  # codecs leave a bar at luma 16 to 20 with some ringing at its edge
 _LEAST_BAR = 0.02
 _AT_ONCE = 1024  # samples
+_LONGEST_GAP = 3600 * RATE  # samples
 
 Floats = NDArray[np.float32]
 Pictures = Spool | list[NDArray[np.uint8]]
@@ -104,14 +105,20 @@ class Fingerprinter:
     def __init__(self) -> None:
         self._lumas, self._chromas = Spool(), Spool()
         self._last: Small | None = None
+        self._passed_over = 0
         # Making a scaler costs more than a small picture; it is made again only when the size of the frames changes.
         self._scaler = av.video.reformatter.VideoReformatter()
 
     def look(self, frame: VideoFrame, time_s: float, rotation: int) -> None:
-        """Take the frame if a sample is due; where no frame came for long, the last picture stood."""
-        late = int(np.floor((time_s + 2e-3) * RATE)) - len(self._lumas)
+        """Take the frame if a sample is due; where no frame came for long, the last picture stood.
+
+        A gap of more than an hour is a clock that jumped: samples go on as if it were none, and fill no disk.
+        """
+        late = int(np.floor((time_s + 2e-3) * RATE)) - len(self._lumas) - self._passed_over
         if late < 0:
             return
+        if late > _LONGEST_GAP:
+            self._passed_over, late = self._passed_over + late, 0
         if self._last is not None:
             for _ in range(late):
                 self._take(*self._last)

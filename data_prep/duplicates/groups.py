@@ -1,10 +1,13 @@
 """Groups of sources with common footage: which copy is best, which clips it makes superfluous, and who is held out."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from data_prep.duplicates.align import Match
 from data_prep.duplicates.matches import Pair
+from data_prep.rows import by_source
 from data_prep.select import Reason
 from vidgen_core.errors import VidgenError
 
@@ -69,14 +72,12 @@ def drop_copies(
     What only the worse copy has (a longer cut, a span that failed a rule in the better one) is kept.
     """
     links = _links(matches)
-    by_source: dict[str, list[Span]] = {}
-    for span in spans:
-        by_source.setdefault(span["source_id"], []).append(span)
+    found = by_source(spans)
     kept: dict[str, list[Span]] = {}
     dropped: list[tuple[Span, Copied]] = []
-    for source in sorted(by_source, key={source: place for place, source in enumerate(ranked)}.__getitem__):
+    for source in sorted(found, key={source: place for place, source in enumerate(ranked)}.__getitem__):
         fresh = []
-        for span in by_source[source]:
+        for span in found[source]:
             covered = list(_covered(span, links, kept)) if source in links else []
             share = _length([piece for piece, _ in covered]) / max(span["stop_s"] - span["start_s"], 1e-6)
             if share >= min_covered:
@@ -85,7 +86,7 @@ def drop_copies(
                                              of=best["uri"])))  # fmt: skip
             else:
                 fresh.append(span)
-        kept[source] = fresh
+        kept[source] = sorted(fresh, key=itemgetter("start_s"))
     stays = {span["clip_id"] for some in kept.values() for span in some}
     return [span for span in spans if span["clip_id"] in stays], dropped
 
@@ -131,17 +132,29 @@ def _covered(
     seen = {span["source_id"]}
     while todo:
         source, start_s, stop_s, offset_s = todo.pop(0)
+        reached = set()
         for other, match in links.get(source, []):
             low, high = max(start_s, match.start_s - offset_s), min(stop_s, match.stop_s - offset_s)
             if other in seen or high <= low:
                 continue
             moved_s = offset_s + match.offset_s
             todo.append((other, low, high, moved_s))
-            for there in kept.get(other, []):
+            reached.add(other)
+            for there in _overlapping(kept.get(other, []), low + moved_s, high + moved_s):
                 begin, end = max(low, there["start_s"] - moved_s), min(high, there["stop_s"] - moved_s)
                 if end > begin:
                     yield (begin, end), there
-        seen |= {other for other, _ in links.get(source, [])}
+        # One that only shows another part of this source may still be met by way of a copy.
+        seen |= reached
+
+
+def _overlapping(spans: Sequence[Span], start_s: float, stop_s: float) -> Iterator[Span]:
+    """Those of a source's spans, which are in order and do not overlap, that some of [start_s, stop_s) is in."""
+    first = bisect_right(spans, start_s, key=itemgetter("stop_s"))
+    for place in range(first, len(spans)):
+        if spans[place]["start_s"] >= stop_s:
+            return
+        yield spans[place]
 
 
 def _length(pieces: Sequence[tuple[float, float]]) -> float:

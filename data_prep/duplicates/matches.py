@@ -18,6 +18,7 @@ from data_prep.duplicates.align import Match, align, least_seconds
 from data_prep.duplicates.fingerprint import RATE, Fingerprint
 from data_prep.duplicates.search import Index, codes_of, hits, merged, thinned
 from data_prep.duplicates.settings import PerceptualSettings
+from data_prep.sql import told_by_files
 from data_prep.tables import SCHEMAS, Part, Tables
 from data_prep.units import write
 from vidgen_core import digests
@@ -34,7 +35,7 @@ Pair = tuple[str, str]
 
 def update_matches(tables: Tables, settings: PerceptualSettings) -> dict[Pair, list[Match]]:
     """Compare the sources that are new; give all matches by (first, second) source id, the first one smaller."""
-    files = {_source_id(file): file for file in tables.files(FINGERPRINTS) if pq.read_metadata(file).num_rows}
+    files = {source: file for file, source in told_by_files(tables.files(FINGERPRINTS), "source_id").items()}
     made_by = [_VERSION, fingerprint.VERSION, settings.model_dump(mode="json", exclude={"min_covered"})]
     keys = {source: digests.of_value([made_by, source], 32) for source in sorted(files)}
     have = tables.committed(MATCHES)
@@ -67,8 +68,9 @@ def between(
     order, fresh = sorted(sources), set(new)
     if not fresh or len(order) < 2:
         return {}
-    codes = [thinned(codes_of(number, opened(source).floats())) for number, source in enumerate(order)]
-    lengths = [len(opened(source)) for source in order]
+    # Each is opened once: the codes of all are small, and their samples need not be.
+    told = [(thinned(codes_of(number, made.floats())), len(made)) for number, made in enumerate(map(opened, order))]
+    codes, lengths = [some for some, _ in told], [length for _, length in told]
     fresh_codes = [some for some, source in zip(codes, order, strict=True) if source in fresh]
 
     # A cropped copy is found from the whole picture only, so each of a pair must be asked for the other.
@@ -111,11 +113,6 @@ def _all(tables: Tables, present: set[str]) -> dict[Pair, list[Match]]:
         if present.issuperset(pair):
             pairs.setdefault(pair, set()).add(Match(**row))
     return {pair: sorted(found, key=lambda m: (m.start_s, m.offset_s)) for pair, found in sorted(pairs.items())}
-
-
-def _source_id(file: Path) -> str:
-    ids = pq.read_table(file, columns=["source_id"], partitioning=None)["source_id"].to_pylist()
-    return ids[0] if ids else ""
 
 
 def _read(file: Path) -> Fingerprint:

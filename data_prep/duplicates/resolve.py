@@ -43,8 +43,7 @@ def resolve(spans: Sequence[Span], sources: Mapping[str, Source], shop: Workshop
         matches = (known_matches if shop.looks else update_matches)(tables, wanted.perceptual)
         kept, dropped = drop_copies(kept, matches, ranked, wanted.perceptual.min_covered)
         pairs = set(matches)
-    if wanted.semantic.weights:
-        embeddings = embed(kept, sources, shop, wanted.semantic)
+    if embeddings := embed(kept, sources, shop, wanted.semantic):
         kept, alike, more = drop_alike(kept, embeddings, ranked, wanted.semantic.min_cosine)
         dropped, pairs = dropped + alike, pairs | more
     groups = groups_of(ranked, pairs)

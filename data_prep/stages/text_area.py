@@ -4,7 +4,7 @@ Found without a model. Strokes are what a morphological opening of the width of 
 for thin strokes of high contrast and once for thick ones of little; letters are connected strokes, and a line is five
 or more of them in a row on one baseline, of like height and like gray (the grouping of Epshtein et al. 2010, "Detecting
 text in natural scenes with stroke width transform", CVPR, section 3.3). Writing by hand, logos of few letters and
-scripts whose letters are joined are not found; the scorer `text` with a detector's weights is for those.
+scripts whose letters are joined are not found; the scorer `detected_text` with a detector's weights is for those.
 """
 
 from collections.abc import Callable

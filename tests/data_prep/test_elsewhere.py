@@ -77,6 +77,23 @@ def test_s3_gives_the_release_of_a_folder_and_each_video_comes_once(both):
     assert not [file for file in (away.root / "fetched").rglob("*.mp4")]
 
 
+class Stops(InProcess):
+    """Interrupted once a source has been analyzed."""
+
+    def map(self, function, items, *, deadline_s=0.0):
+        for done in super().map(function, items):
+            yield done
+            if self.ran:
+                raise KeyboardInterrupt
+
+
+def test_a_run_that_is_interrupted_leaves_no_video_on_this_machine(both, tmp_path):
+    tables = Tables(tmp_path / "tables")
+    with pytest.raises(KeyboardInterrupt):
+        prepare(both[2], tables, SETTINGS, Stops())
+    assert not list((tables.root / "fetched").rglob("*.mp4"))
+
+
 def test_a_second_run_and_a_plan_bring_and_do_nothing(both, s3):
     _, away, uri, (_, first), _ = both
     s3.forget_asked()

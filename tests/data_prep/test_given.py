@@ -31,6 +31,18 @@ def test_each_time_shows_the_frame_of_that_time(ramp):
     assert "64x32" not in doubled.note
 
 
+def test_a_frame_with_a_time_of_years_is_too_long_and_fills_no_memory(tmp_path):
+    with av.open(str(tmp_path / "late.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=24, width=32, height=32)
+        for pts in (0, 1, 24 * 10**8):
+            frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")
+            frame.pts = pts
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(VidgenError, match="too long"):
+        read_video(tmp_path / "late.mkv", 32, 32, "8")
+
+
 def test_a_video_of_the_models_size_and_rate_is_taken_as_it_is(tmp_path):
     clip = np.random.default_rng(0).integers(60, 200, (9, 4, 4, 3), np.uint8).repeat(8, 1).repeat(8, 2)
     (tmp_path / "a.mp4").write_bytes(encode(clip, "8"))

@@ -2,6 +2,7 @@
 
 import random
 
+import pyarrow.parquet as pq
 import pytest
 
 from data_prep import ledger as module
@@ -68,6 +69,30 @@ def test_many_small_files_become_few_and_nothing_to_do_is_no_commit(tables, open
     assert tables.version(NAME) == version
     ledger.settle(lambda one: False)
     assert len(tables.read(NAME)) == 0
+
+
+def test_folding_down_to_the_rows_of_one_file_keeps_them(tables, opened):
+    ledger = opened()
+    for number in range(17):
+        ledger.add([row(str(number), source=f"s{number}")])
+        ledger.flush()
+    ledger.settle(lambda one: one["source_id"] == "s3")
+    assert ledger.rows().keys() == {"3"}
+
+
+def test_a_ledger_reads_a_file_once_and_sees_what_others_commit(tables, opened, monkeypatch):
+    read, whole = [], pq.ParquetFile
+    monkeypatch.setattr(module.pq, "ParquetFile", lambda file: read.append(file) or whole(file))
+    ledger, other = opened(), opened()
+    for number in range(5):
+        for one, key in ((ledger, f"own {number}"), (other, f"other {number}")):
+            one.add([row(key)])
+            one.flush()
+        assert len(ledger.rows()) == 2 * (number + 1)
+    assert len(read) == len(set(read)) == 10
+    ledger.settle(lambda one: one["key"].startswith("own"))
+    assert len(read) == 10
+    assert ledger.rows() == opened().rows()
 
 
 def test_rows_of_an_older_schema_are_passed_over_and_cleared_away(tables, opened):

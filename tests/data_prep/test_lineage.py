@@ -102,10 +102,10 @@ def test_what_a_retry_saves_is_as_if_it_had_never_failed(copy, monkeypatch, tmp_
     victim = sorted(videos.glob("shapes-*.mp4"))[0].name
     analyze = prepare_module.analyze
 
-    def failing(source, settings):
+    def failing(source, *rest):
         if source.uri == victim:
             raise Undecodable("bad_day", "The network was away")
-        return analyze(source, settings)
+        return analyze(source, *rest)
 
     broken = Tables(tmp_path / "broken")
     monkeypatch.setattr(prepare_module, "analyze", failing)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,39 @@ def test_doing_it_again_does_nothing_and_gives_the_same_release(videos, prepared
     again = prepare(videos, prepared[1], SETTINGS, runner)
     assert runner.ran == []
     assert again.release == prepared[0].release
+
+
+class Edits(InProcess):
+    """Somebody writes a file after the run has listed it and before its tasks run."""
+
+    def __init__(self, file, text):
+        super().__init__()
+        self._file, self._text = file, text
+
+    def map(self, function, items, *, deadline_s=0.0):
+        self._file.write_text(self._text)
+        yield from super().map(function, items)
+
+
+@pytest.mark.parametrize("name", ["captions.jsonl", "one.vtt"])
+def test_captions_that_change_during_a_run_are_kept_under_no_key_but_their_own(name, videos, tmp_path):
+    def spelled(words):
+        if name.endswith("vtt"):
+            return f"WEBVTT\n\n00:00.000 --> 99:00.000\n{words}\n"
+        return json.dumps({"file": "one.mp4", "caption": words})
+
+    folder, tables = tmp_path / "videos", Tables(tmp_path / "tables")
+    folder.mkdir()
+    for film, other in zip(sorted(videos.glob("shapes-*.mp4")), ("one.mp4", "two.mp4"), strict=False):
+        shutil.copy(film, folder / other)
+    (folder / "two.txt").write_text("two")
+    said = []
+    for before, after in (("first", "later"), ("later", "later")):
+        (folder / name).write_text(spelled(before))
+        prepare(folder, tables, SETTINGS.model_copy(update={"loss_budget": 1.0}), Edits(folder / name, spelled(after)))
+        said.append({row["caption"] for row in tables.read("spans").to_pylist()} - {"two"})
+    assert said == [set() if name.endswith("vtt") else {"first"}, {"later"}]
+    assert "captions_changed" not in {row["reason"] for row in tables.read("rejects").to_pylist()}
 
 
 def test_processes_give_the_same_release_as_this_process(videos, prepared, tmp_path):

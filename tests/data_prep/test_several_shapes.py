@@ -3,14 +3,17 @@
 import json
 from collections import Counter
 
+import ffmpeg
+import imageio_ffmpeg
 import numpy as np
 import pyarrow.compute as pc
 import pytest
 import torch
 
+from data_prep.analyze import analyze
 from data_prep.card import card
 from data_prep.explain import explain_clip
-from data_prep.index import index
+from data_prep.index import index, index_file
 from data_prep.latents import embed_captions, encode_latents
 from data_prep.plan import plan
 from data_prep.prepare import analysis_units, candidates, prepare
@@ -103,6 +106,14 @@ def test_a_clips_length_is_its_own_in_scores_card_story_and_index(prepared, vide
     # The quick look does not see bars.
     counts = {one.uri: one.clips for one in index(videos, SETTINGS, InProcess(), look=True)}
     assert counts == {"square.mp4": 2, "short.mp4": 1, "wide.mp4": 2, "boxed.mp4": 1}
+
+
+def test_the_index_counts_the_clips_of_a_turned_video_in_the_shapes_of_what_is_shown(videos, tmp_path):
+    file = tmp_path / "turned.mp4"
+    lying = ffmpeg.input(str(videos / "wide.mp4"), display_rotation=90)
+    lying.output(str(file), c="copy", loglevel="error").run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), capture_stderr=True)
+    spans = analyze(Source("s" * 32, file.name, file), SETTINGS).spans
+    assert index_file(file, SETTINGS).clips == len(spans) == 1
 
 
 def test_doing_it_again_does_nothing_and_another_home_has_the_same_release(prepared, videos, tmp_path):

@@ -1,12 +1,14 @@
 """What goes wrong with a store: a sentence and the next move; an object costs itself; a dead server costs no work."""
 
+import os
 import random
 import threading
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 
-from data_prep import storage
+from data_prep import fetching, storage
 from data_prep.fetching import Scratch, check_videos, find
 from data_prep.prepare import prepare
 from data_prep.retry import dead_letters
@@ -200,3 +202,26 @@ def test_a_server_that_dies_again_and_again_changes_no_bit(gate, expected, tmp_p
         digest, met = killed_and_again(gate, tmp_path / f"again{seed}", kills=3, seed=seed)
         assert digest == expected
         assert met > 0
+
+
+@pytest.mark.parametrize(("others", "many", "looks"), [(0.1, 300, 0), (0.6, 300, 40), (0.99, 60, 60)])
+def test_room_is_kept_and_the_folder_seldom_looked_through(tmp_path, monkeypatch, others, many, looks):
+    total, size, looked = 200_000, 50, []
+    held = lambda: sum(file.stat().st_size for file in tmp_path.glob("*.mp4"))  # noqa: E731
+
+    def usage(_):
+        used = int(total * others) + held()
+        return SimpleNamespace(used=used, free=total - used)
+
+    monkeypatch.setattr(fetching.shutil, "disk_usage", usage)
+    look = Scratch._media
+    monkeypatch.setattr(Scratch, "_media", lambda self: looked.append(1) or look(self))
+    (tmp_path / ".locks").mkdir()
+    for number in range(many):
+        Scratch(tmp_path)._make_room(size)
+        file = tmp_path / f"{number:03d}.mp4"
+        file.write_bytes(b"x" * size)
+        os.utime(file, ns=(number, number))
+        assert file.exists()
+        assert held() <= (usage(None).free + held()) / 2
+    assert len(looked) <= looks

@@ -16,13 +16,25 @@ from data_prep.asking import in_threads
 from data_prep.caption_alarms import better_than_chance
 from data_prep.captioning import try_out
 from data_prep.prepare import prepare
-from data_prep.run import PoolRunner
+from data_prep.run import UNFETCHED, Failure, PoolRunner
 from data_prep.samples import make
 from data_prep.settings import DataSettings
 from data_prep.tables import Tables
 from vidgen_core.errors import VidgenError
 
 ROOT = Path(__file__).parents[3]
+
+
+class Away:
+    """Runs tasks in this process; from the pass `of` on no source comes any more."""
+
+    def __init__(self, of):
+        self.passes, self.of = 0, of
+
+    def map(self, function, items, *, deadline_s=0.0):
+        self.passes += bool(items)
+        for item in items:
+            yield item, Failure(UNFETCHED, "HTTP 503", 4) if self.passes >= self.of else function(item)
 
 
 def generated(clips):
@@ -95,6 +107,18 @@ def test_a_source_that_cannot_be_read_any_more_costs_its_own_clips(clips, server
     lost = {span["clip_id"] for span in clips.spans if not came.of(span)[0]["caption"]}
     assert lost == {span["clip_id"] for span in clips.spans if span["source_id"] == "source1"}
     assert "No decoder" in came.why_silent(clips.spans[12])
+
+
+def test_a_store_that_fails_for_a_while_costs_one_run_and_rings_no_alarm(clips, server):
+    checked = server.settings(pair_checks=10)
+    came = clips.captioned(checked, Away(of=1))
+    assert {row["status"] for row in generated(clips)} == {"failed"}
+    assert "next run" in came.notes[0]
+    assert clips.captioned(checked, Away(of=2)).notes == ()
+    assert {row["status"] for row in generated(clips)} == {"ok"}
+    assert len(clips.tables.read("caption_checks")) == 0
+    assert clips.captioned(checked).notes == ()
+    assert [row["fits"] for row in clips.tables.read("caption_checks").to_pylist()] == [True] * 10
 
 
 def test_another_prompt_or_model_is_asked_for_anew_and_the_others_captions_stay(clips, server):

@@ -5,7 +5,7 @@ import pytest
 
 from data_prep import scoring
 from data_prep.explain import explain_source
-from data_prep.losses import LOSS_EXIT
+from data_prep.losses import EMPTY_EXIT, LOSS_EXIT
 from data_prep.plan import plan
 from data_prep.prepare import prepare
 from data_prep.retry import ask_again, dead_letters
@@ -130,6 +130,19 @@ def test_a_caption_that_nobody_needs_costs_no_clip_and_has_its_row(videos, setti
     rows = lost(tables, "caption")
     assert {(row["level"], row["reason"], row["uri"]) for row in rows} == {("part", "caption_crashed", victim)}
     assert {row["clip_id"] for row in rows} <= set(tables.read("clips")["clip_id"].to_pylist())
+
+
+def test_where_errors_took_every_clip_no_rule_is_to_blame(videos, settings, tmp_path):
+    victim, other = sorted(file.name for file in videos.glob("*.mp4"))
+    (videos / other).unlink()
+    (videos / victim).with_suffix(".vtt").unlink()
+    with pytest.raises(VidgenError, match=r"lost to errors \(caption_crashed\)") as error:
+        generous = settings.model_copy(update={"loss_budget": 1.0})
+        prepare(videos, Tables(tmp_path / "tables"), generous, Here(victim, "_spool"))
+    assert error.value.exit_code == EMPTY_EXIT
+    assert "The process that worked on it died" in str(error.value)
+    assert "vidgen retry" in str(error.value)
+    assert "--set" not in str(error.value)
 
 
 def test_a_crash_over_new_clips_costs_no_clip_that_is_there(videos, tmp_path):

@@ -1,10 +1,20 @@
 """Laws of fingerprints: what copying does to a picture does nothing to them, or something known."""
 
+import av
 import numpy as np
 import pytest
 import scipy.fft
 
-from data_prep.duplicates.fingerprint import DIMS, MIRROR, Fingerprint, coefficients, cropped, of_pictures
+from data_prep.duplicates.fingerprint import (
+    DIMS,
+    MIRROR,
+    RATE,
+    Fingerprint,
+    Fingerprinter,
+    coefficients,
+    cropped,
+    of_pictures,
+)
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -65,6 +75,19 @@ def test_black_bars_are_left_out(rows, columns):
     without = of_pictures(list(luma), [np.zeros((2, 9, 16), np.uint8)] * len(luma))
     assert correlation(with_bars, without).min() > 0.995
     assert with_bars.picture_share == pytest.approx(luma[0].size / (36 * 64), abs=0.02)
+
+
+def test_a_clock_that_jumps_by_days_gives_the_samples_of_one_that_does_not():
+    frames = [av.VideoFrame.from_ndarray(np.repeat(one[..., None], 3, 2), "rgb24") for one in smooth(6, 8)]
+
+    def looked(jump_s):
+        made = Fingerprinter()
+        for place, frame in enumerate(frames):
+            made.look(frame, place / RATE + jump_s * (place >= 3), 0)
+        return made.result()
+
+    assert len(looked(1000.0)) == 8 + 1000 * RATE
+    np.testing.assert_array_equal(looked(1e6).floats(), looked(0.0).floats())
 
 
 def test_bytes_round_trip():

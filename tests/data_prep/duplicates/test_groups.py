@@ -71,6 +71,13 @@ def test_copies_of_copies_are_copies():
     assert ids(drop_copies(spans, chain, list("abcd"), 0.5)[0]) == ["a@0"]
 
 
+def test_a_match_elsewhere_does_not_block_the_way_through_another_copy():
+    spans = [span("best", 10, 14), span("worse", 10, 14)]
+    through = {("between", "worse"): [match(10, 14)], ("best", "between"): [match(10, 14)]}
+    for matches in (through, {("best", "worse"): [match(0, 4)], **through}):
+        assert ids(drop_copies(spans, matches, ["best", "between", "worse"], 0.5)[0]) == ["best@10"]
+
+
 @given(st.permutations(range(8)))
 def test_the_order_of_spans_changes_nothing(order):
     spans = [span(name, t, t + 1.0) for name in "ab" for t in range(4)]

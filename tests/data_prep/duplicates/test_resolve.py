@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from data_prep.duplicates import resolve
+from data_prep.duplicates import resolve, semantic
 from data_prep.duplicates.settings import DuplicateSettings, PerceptualSettings, SemanticSettings
 from data_prep.prepare import prepare
 from data_prep.select import Select
 from data_prep.settings import DataSettings
-from data_prep.tables import Tables
+from data_prep.sources import Source
+from data_prep.tables import SCHEMAS, Tables
+from data_prep.units import dead_row, write
 from tests.data_prep.runners import InProcess
 from vidgen_core.errors import VidgenError
 
@@ -183,6 +185,36 @@ def test_another_cosine_embeds_nothing_again(videos, weights, tables):
     before = tables.version("picture_embeddings")
     prepare(videos, tables, changed(semantic=weights.model_copy(update={"min_cosine": 1.0})), InProcess())
     assert tables.version("picture_embeddings") == before
+
+
+def test_another_choice_of_clips_embeds_the_new_ones_alone(videos, weights, tables, monkeypatch):
+    seen = []
+    every = semantic.pictures
+    monkeypatch.setattr(
+        semantic, "pictures", lambda file, spans, **more: seen.extend(spans) or every(file, spans, **more)
+    )
+    everything = changed(perceptual=None, semantic=weights)
+    first = prepare(videos, tables, everything, InProcess())
+    motions = sorted(row["motion"] for row in tables.read("spans").to_pylist())
+    strict = LOOSE.model_copy(update={"min_motion": motions[2]})
+    del seen[:]
+    prepare(videos, tables, everything.model_copy(update={"select": strict}), InProcess())
+    assert seen == []
+    assert len(tables.read("picture_embeddings")) == len(motions) - 2
+    again = prepare(videos, tables, everything, InProcess())
+    assert len(seen) == 2
+    assert again.release.digest == first.release.digest
+
+
+def test_without_weights_what_they_left_goes_also_their_failures(videos, prepared, tables):
+    source = tables.read("sources", ["source_id"])["source_id"][0].as_py()
+    row = dead_row(Source(source, "a.mp4", videos / "a.mp4"), "too_large", "", 1, "embed")
+    for name, rows in (("failures/embed", [row]), ("picture_embeddings", [])):
+        tables.commit(name, SCHEMAS["rejects" if rows else name], [write(tables, name, "unit", rows)])
+    done = prepare(videos, tables, SETTINGS, InProcess())
+    assert "too_large" not in done.reasons
+    assert done.release.digest == prepared[0].release.digest
+    assert not tables.committed("failures/embed") | tables.committed("picture_embeddings")
 
 
 def test_weights_of_another_model_are_a_sentence(videos, weights, tables):

@@ -5,6 +5,7 @@ import pytest
 
 from data_prep.decode import take_decoded
 from data_prep.prepare import prepare
+from data_prep.retry import ask_again
 from data_prep.run import Failure
 from data_prep.samples import make
 from data_prep.score_settings import OnnxSettings, ScoreSettings
@@ -24,8 +25,8 @@ class Here:
     `stop_after` tasks of scoring it is interrupted.
     """
 
-    def __init__(self, crash=(), stop_after=99):
-        self.ran, self.crash, self.stop_after = [], crash, stop_after
+    def __init__(self, crash=(), stop_after=99, reason="crashed"):
+        self.ran, self.crash, self.stop_after, self.reason = [], crash, stop_after, reason
 
     def map(self, function, items, *, deadline_s=0.0):
         for item in items:
@@ -33,7 +34,7 @@ class Here:
                 raise KeyboardInterrupt
             self.ran.append(function.func.__name__)
             failed = item.source.uri in self.crash and self.ran[-1] == "_score_source"
-            yield item, Failure("crashed", "", 2) if failed else function(item)
+            yield item, Failure(self.reason, "", 2) if failed else function(item)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +155,20 @@ def test_a_source_that_crashes_a_scorer_has_null_scores_and_costs_no_other(video
     prepare(videos, tables, settings(detected_text=detectors[0](0.0)), Here(crash={broken}))
     nulls = {span["uri"] for span in spans(tables) if span["detected_text_area"] is None}
     assert nulls == {broken}
+
+
+@pytest.mark.parametrize("reason", ["too_large", "crashed"])
+def test_a_source_that_was_scored_after_all_leaves_no_failure(reason, videos, detectors, tmp_path):
+    tables = Tables(tmp_path)
+    broken = min(file.name for file in videos.glob("*.mp4"))
+    prepare(videos, tables, settings(detected_text=detectors[0](0.0)), Here(crash={broken}, reason=reason))
+    assert [row["reason"] for row in tables.read("rejects").to_pylist() if row["stage"] == "score"] == [reason]
+    # A death waits until somebody asks; what ended in order is tried with the next weights.
+    if reason == "crashed":
+        ask_again(tables, source=broken)
+    done = prepare(videos, tables, settings(detected_text=detectors[0](1.0)), Here())
+    assert reason not in done.reasons
+    assert not tables.committed("failures/score")
 
 
 def test_interrupted_while_scoring_it_continues_to_the_same_release(videos, detectors, tmp_path):
