@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows.comparison import SHARED, Comparison, Entry, entry_of, is_evaluated, named, shared
+from flows.comparison import SHARED, Comparison, Entry, entry_of, is_evaluated, is_of, named, shared
 from flows.failures import StageCrashedError
 from flows.pipeline import STAGE_FLOWS
 from flows.recipes.recipe import FamilyChoice
@@ -37,7 +37,7 @@ def _row(comparison: Comparison, family: FamilyChoice, answers: tuple[StageResul
     """One family to its row, from where it stopped."""
     release = answers[-1].facts["release"]
     paced = shared(comparison.spec("pace", family), answers)
-    if not paced.result_file("pace").exists() or paced.result("pace").facts["release"] != release:
+    if not is_of(paced, release):
         run_stage(paced)
     steps = comparison.steps(paced.result("pace"))
     spec = shared(comparison.spec("train", family, steps=steps), answers)

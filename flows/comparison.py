@@ -134,12 +134,20 @@ def measured_by() -> str:
     return digests.of_value([file.read_text() for file in sorted(folder.rglob("*.py"))])
 
 
-def is_evaluated(spec: Spec, release: str) -> bool:
-    """Whether a family's run is done, with these clips and this code that measures."""
-    file = spec.result_file("evaluate")
-    if not file.exists() or not (spec.run_dir / "evaluation.json").exists():
+def is_of(spec: Spec, release: str) -> bool:
+    """Whether a family's pace or training was of these clips, and of what its size stands for today."""
+    if not spec.result_file(spec.stage).exists():
         return False
-    facts: dict[str, Any] = StageResult.model_validate_json(file.read_text()).facts
+    facts = spec.result(spec.stage).facts
+    return bool(facts.get("config") == digests.of_value(spec.recipe.family.config()) and facts["release"] == release)
+
+
+def is_evaluated(spec: Spec, release: str) -> bool:
+    """Whether a family's run is done, with these clips, today's sizes and this code that measures."""
+    done = is_of(spec, release) and spec.result_file("evaluate").exists()
+    if not done or not (spec.run_dir / "evaluation.json").exists():
+        return False
+    facts: dict[str, Any] = spec.result("evaluate").facts
     return bool(facts.get("measured_by") == measured_by() and _evaluation(spec).data == release)
 
 

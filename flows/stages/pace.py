@@ -6,6 +6,7 @@ from flows.cluster import ray_of
 from flows.spec import Row, Spec, StageResult
 from flows.stage import ProgressFile
 from flows.stages.train import job_of
+from vidgen_core import digests
 from vidgen_core.errors import VidgenError
 from vidgen_core.training.journal import History
 from vidgen_core.training.launch import fit_as_asked
@@ -33,6 +34,8 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     step_s, cpu_s = timed["speed/measured_step_s"], timed["speed/measured_step_cpu_s"]
     last = next(row for row in reversed(rows) if "speed/tokens_per_s" in row)
     tokens = round(last["speed/tokens_per_s"] / last["speed/samples_per_s"])
-    release = spec.result("latents").facts["release"]
-    facts = {"step_s": step_s, "step_cpu_s": cpu_s, "tokens": tokens, "release": release}
+    facts = {
+        "step_s": step_s, "step_cpu_s": cpu_s, "tokens": tokens, "release": spec.result("latents").facts["release"],
+        "config": digests.of_value(job.config),
+    }  # fmt: skip
     return StageResult(stage="pace", rows=(Row(name="steps", count=_STEPS, note=f"{step_s:.3g} s each"),), facts=facts)

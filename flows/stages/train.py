@@ -53,7 +53,7 @@ def run(spec: Spec, _progress: ProgressFile) -> StageResult:
     told: dict[str, Any] = {"model_dir": str(model_dir), "model": model, "history": str(job.work_dir / "history.jsonl")}
     told |= {"held_out": fitted.held_out, "mlflow_run": tracker.run_id, "notes": notes}
     # What comes later is of what was learned from, whatever the latents are by then.
-    told |= {"release": facts["release"], "data": data}
+    told |= {"release": facts["release"], "data": data, "config": digests.of_value(job.config)}
     told |= {"strip_dir": str(strip_dir), "strip_prompts": list(strip.prompts)}
     return StageResult(stage="train", rows=rows, facts=told)
 

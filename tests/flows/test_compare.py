@@ -9,10 +9,11 @@ from flows.commands.compare import Table, choose, comparison_of, markdown, run_c
 from flows.comparison import measured_by
 from flows.spec import StageResult
 from flows.stage import write_value
-from vidgen_core import discovery
+from vidgen_core import digests, discovery
 from vidgen_core.errors import VidgenError
 from vidgen_core.evaluation.evaluate import Evaluation
 from vidgen_core.evaluation.truth import Score, Share
+from vidgen_core.families import gan
 
 STEP_S = {"flow_matching": 0.5, "gan": 0.1, "diffusion_gan": 1.0}
 
@@ -40,8 +41,12 @@ class Stages:
 
     def pace(self, spec, name):
         # Two workers of one thread each, which wait half of the time for others of the machine.
-        release = spec.result("latents").facts["release"]
-        return {"step_s": 2 * STEP_S[name], "step_cpu_s": 2 * STEP_S[name], "tokens": 100, "release": release}
+        return {"step_s": 2 * STEP_S[name], "step_cpu_s": 2 * STEP_S[name], "tokens": 100, **self.told_of(spec)}
+
+    def told_of(self, spec):
+        return {
+            "release": spec.result("latents").facts["release"], "config": digests.of_value(spec.recipe.family.config())
+        }  # fmt: skip
 
     def train(self, spec, name):
         history = spec.run_dir / "history.jsonl"
@@ -51,7 +56,7 @@ class Stages:
         }  # fmt: skip
         history.write_text(json.dumps({"step": 10, **rates}) + "\n")
         self.teachers[name] = spec.recipe.family.options.get("teacher_weights", "")
-        return {"history": str(history), "model_dir": f"models of {name}"}
+        return {"history": str(history), "model_dir": f"models of {name}", **self.told_of(spec)}
 
     def evaluate(self, spec, name):
         right = Share.of(5, 8)
@@ -99,6 +104,14 @@ def test_what_is_done_is_not_done_again_unless_the_clips_are_others(compared):
     assert again.ran == ["prepare", "latents"]
     assert [row.evaluation.data for row in compared(other)] == ["r2", "r2"]
     assert other.ran == first.ran
+
+
+def test_a_size_that_stands_for_something_else_by_now_is_timed_trained_and_measured_again(compared, monkeypatch):
+    compared(Stages())
+    larger, again = gan.Config.tiny().model_copy(update={"r1": 7.0}), Stages()
+    monkeypatch.setattr(gan.Config, "tiny", classmethod(lambda cls: larger))
+    compared(again)
+    assert again.ran == ["prepare", "latents", "pace gan", "train gan", "evaluate gan"]
 
 
 def test_a_family_that_fails_is_a_row_that_says_why_and_is_tried_again(compared):
