@@ -196,6 +196,8 @@ class Learner(nn.Module, ABC):
     any_shape: ClassVar[bool] = False
     # Children of which every worker keeps all weights, because it needs them outside of a forward and backward pass.
     kept_whole: ClassVar[tuple[str, ...]] = ()
+    # Children that are not compiled, because gradients of gradients are taken of them, or several of one pass.
+    kept_eager: ClassVar[tuple[str, ...]] = ()
     # What it is told of its samples, by the names of columns in `Batch.scalars`; a clip that lacks one is not learned.
     labels: ClassVar[tuple[str, ...]] = ()
     # Whether a sample's loss hangs on the other samples of its step, on all workers: then pieces are no whole batch.

@@ -85,6 +85,7 @@ class DiffusionGAN(Family):
     """Two players: a critic of steps, and the student whose steps they are. The teacher does not learn."""
 
     has_guidance = False
+    kept_eager = ("critic",)  # R1 has the gradient of its gradient
     accepts_known = True
 
     def __init__(self, config: Config, space: Space) -> None:

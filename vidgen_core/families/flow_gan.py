@@ -6,6 +6,7 @@ costs bits of the other, which is why both are reported.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -67,13 +68,15 @@ class FlowGAN(Family):
 
     # The gradient of a sample is found by further passes while the backward pass is under way.
     kept_whole = ("flow",)
+    kept_eager = ("flow", "critic")  # and R1 has the gradient of the critic's
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
         self.config, self.space = config, space
         self.flow: NormalizingFlow = build(config.flow, space)
         self.critic = config.critic.critic(space) if config.adversarial_weight else None
-        self.has_guidance = self.flow.has_guidance  # type: ignore[misc]
+        # Guidance would lead away from what the critic has judged.
+        self.has_guidance = self.critic is None and self.flow.has_guidance  # type: ignore[misc]
 
     def players(self) -> Mapping[str, Player]:
         """The critic, where there is one, and the flow."""
@@ -120,5 +123,5 @@ class FlowGAN(Family):
         return Work(total, learned.tokens)
 
     def generate(self, ask: Ask, chance: Chance) -> Latents:
-        """As the wrapped family."""
-        return self.flow.generate(ask, chance)
+        """As the wrapped family; without guidance where a critic has judged."""
+        return self.flow.generate(ask if self.has_guidance else replace(ask, guidance=1.0), chance)

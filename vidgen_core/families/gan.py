@@ -53,6 +53,7 @@ class GAN(Family):
     """Two players: the critic moves first, then the generator against the critic as it has become."""
 
     has_guidance = False
+    kept_eager = ("critic",)  # R1 has the gradient of its gradient
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()

@@ -67,6 +67,7 @@ class VAEGAN(Family):
     """Three players: encoder, decoder, critic. The critic's judgment never reaches the encoder."""
 
     has_guidance = False
+    kept_eager = ("critic",)  # R1 has the gradient of its gradient
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()

@@ -66,15 +66,15 @@ def lay_out(learner: Learner, settings: TrainSettings, place: Place) -> Learner:
 
 
 def wrapped(learner: Learner, *, compiled: bool, recomputed: bool) -> list[nn.Module]:
-    """The units of a learner, compiled and wrapped where that is wanted."""
-    found, there = [], list(units(learner))
+    """The units of a learner, compiled and wrapped where that is wanted; what it keeps eager is not compiled."""
+    found, there, eager = [], list(units(learner)), _within(learner, learner.kept_eager)
     if compiled:
         from torch._dynamo import config as dynamo  # takes seconds to import
 
         # Units of one class share their code, and each kind of them, learning or measuring, is a variant of it.
         dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(there))
     for parent, name, unit in there:
-        if compiled:
+        if compiled and unit not in eager:
             unit.compile()
         if recomputed:
             # Draws inside a unit, such as dropout's, are the same again when it is recomputed.
@@ -106,8 +106,14 @@ def shard(learner: Learner, split: Sequence[nn.Module], mesh: DeviceMesh) -> Non
 
 def splittable(learner: Learner, split: Sequence[nn.Module]) -> list[nn.Module]:
     """Of some parts those that the learner does not want kept whole."""
-    kept = {module for name in learner.kept_whole for module in learner.get_submodule(name).modules()}
+    kept = _within(learner, learner.kept_whole)
     return [unit for unit in split if unit not in kept]
+
+
+def _within(learner: Learner, names: Sequence[str]) -> set[nn.Module]:
+    """All modules in some children, of which a learner without them has none."""
+    children = dict(learner.named_children())
+    return {module for name in names if name in children for module in children[name].modules()}
 
 
 def plain_name(name: str) -> str:

@@ -304,3 +304,17 @@ def test_the_teacher_draws_the_student_to_what_it_says():
     (gradient,) = torch.autograd.grad(distance.sum(), data)
     closer = family._distance(family.teacher, (data - 0.5 * gradient).detach(), batch(), Chance(0))
     assert (closer < distance).all()
+
+
+@torch.no_grad()
+def test_a_flow_that_a_critic_judged_is_drawn_without_guidance_and_one_alone_with_it():
+    def drawn(weight, guidance):
+        torch.manual_seed(0)
+        family = built(flow_with(adversarial_weight=weight))
+        for value in family.parameters():
+            value.add_(0.05 * torch.randn_like(value))
+        text = batch().text
+        return family.generate(Ask(torch.arange(len(text.mask)), SPACE.shape, text, guidance=guidance), Chance(0))
+
+    assert torch.equal(drawn(0.1, 3.0), drawn(0.1, 1.0))
+    assert not torch.equal(drawn(0.0, 3.0), drawn(0.0, 1.0))
