@@ -22,8 +22,9 @@ from flows.home import Home
 from flows.spec import Spec
 from vidgen_core import digests
 from vidgen_core.errors import VidgenError
+from vidgen_core.training.settings import TrainSettings
 
-__all__ = ["PATIENCE_S", "REPLACEMENT_S", "check_address", "check_authentication", "cores_here", "ray_of"]
+__all__ = ["PATIENCE_S", "REPLACEMENT_S", "check_address", "check_authentication", "cores_here", "fitting", "ray_of"]
 
 # Blocks of a few MiB at a time pass through it; half a GiB leaves the machine's memory to the work.
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -41,6 +42,20 @@ _LIBRARIES = ("av", "imageio-ffmpeg", "numpy", "pillow", "pyarrow", "torch")
 def cores_here() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def fitting(settings: TrainSettings, spec: Spec) -> TrainSettings:
+    """The same training on as many cores as a Ray of our own has; a cluster's are for the cluster to give.
+
+    Pieces of a batch stay as they are, so what is learned does too: fewer workers take more of them each.
+    """
+    if spec.ray or settings.launcher != "ray":
+        return settings
+    cores = spec.recipe.cores or cores_here()
+    workers = max(n for n in range(1, min(settings.workers, cores) + 1) if settings.pieces % n == 0)
+    threads = max(1, min(settings.threads_per_worker, cores // workers))
+    changes = {"workers": workers, "accumulate": settings.pieces // workers, "threads_per_worker": threads}
+    return settings.model_copy(update=changes)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from data_prep.latents import embed_captions, encode_latents
 from data_prep.prepare import DATA_TABLES, data_release
 from data_prep.rights import RIGHTS
 from data_prep.tables import Tables
-from flows.cluster import REPLACEMENT_S, ray_of
+from flows.cluster import REPLACEMENT_S, fitting, ray_of
 from flows.spec import Follow, Row, Spec, StageResult
 from flows.stage import ProgressFile, write_value
 from vidgen_core import digests, discovery, weights
@@ -67,7 +67,7 @@ def _codec(spec: Spec, tables: Tables) -> tuple[Path, str]:
         kind="codecs",
         name=recipe.codec.name,
         config=config,
-        settings=recipe.codec_training,
+        settings=fitting(recipe.codec_training, spec),
         data=Data(kind="clips", files=tuple(tables.files("clips"))),
         work_dir=spec.home.codecs_dir / key,
     )

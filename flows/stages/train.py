@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.conditions import spread
-from flows.cluster import REPLACEMENT_S, ray_of
+from flows.cluster import REPLACEMENT_S, fitting, ray_of
 from flows.spec import Follow, Row, Spec, StageResult
 from flows.stage import ProgressFile, write_value
 from flows.strip import Strip, draw_strip, prompts_of
@@ -113,7 +113,7 @@ def job_of(spec: Spec) -> Job:
         name=recipe.family.name,
         config=config,
         space=space,
-        settings=recipe.training,
+        settings=fitting(recipe.training, spec),
         data=Data(
             kind="latents",
             files=tuple(tables.files(facts["latents"])),

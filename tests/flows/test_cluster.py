@@ -12,7 +12,9 @@ import pytest
 
 from data_prep.samples import make
 from data_prep.tables import Tables
-from flows.cluster import check_address
+from flows.cluster import check_address, fitting
+from flows.recipes.recipe import load
+from flows.spec import Spec
 from tests.nodes import ROOT, Nodes
 from vidgen_core import weights
 from vidgen_core.errors import VidgenError
@@ -21,6 +23,7 @@ from vidgen_core.training.speed import CLOCKED
 
 VIDEOS = 60
 LIMIT_S = 600
+FITTED = ("workers", "threads_per_worker", "accumulate")
 # Checkpoints every few steps, and enough steps to be caught between two.
 SLOWLY = ["codec_training.steps=60", "training.steps=90", "codec_training.checkpoint_every=5",
           "training.checkpoint_every=5"]  # fmt: skip
@@ -202,3 +205,25 @@ def test_how_to_prove_who_we_are_has_to_be_said(monkeypatch):
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     with pytest.raises(VidgenError, match="RAY_AUTH_MODE=token"):
         check_address("head:6379")
+
+
+@pytest.mark.parametrize(
+    "cores,asked,made",
+    [
+        (4, (2, 2, 1), (2, 2, 1)),  # workers, threads of each, pieces that each takes
+        (2, (2, 2, 1), (2, 1, 1)),
+        (1, (2, 2, 1), (1, 1, 2)),
+        (3, (4, 1, 2), (2, 1, 4)),
+        (64, (2, 2, 4), (2, 2, 4)),
+    ],
+)
+def test_training_fits_the_cores_of_this_machine_and_learns_the_same(tmp_path, cores, asked, made):
+    changes = [f"training.{name}={value}" for name, value in zip(FITTED, asked, strict=True)]
+    spec = Spec(
+        stage="train", recipe=load("shapes.tiny", [*changes, f"cores={cores}"]), videos="v", home_dir=tmp_path, ray=""
+    )
+    settings = fitting(spec.recipe.training, spec)
+    assert tuple(getattr(settings, name) for name in FITTED) == made
+    assert settings.identity() == spec.recipe.training.identity()
+    there = spec.model_copy(update={"ray": "127.0.0.1:6379"})
+    assert fitting(spec.recipe.training, there) == spec.recipe.training
