@@ -29,7 +29,7 @@ ROUNDS = 3
 LARGEST_BYTES = 4_000_000
 # A run of its own, so that the memory is that of `prepare` and of nothing else.
 PREPARE = """
-import json, resource, sys
+import json, re, resource, sys
 from pathlib import Path
 from data_prep.prepare import prepare
 from data_prep.run import PoolRunner
@@ -40,7 +40,9 @@ from data_prep.tables import Tables
 if __name__ == "__main__":
     settings = DataSettings(select=Select(need_caption=False))
     done = prepare(Path(sys.argv[1]), Tables(Path(sys.argv[2])), settings, PoolRunner(1))
-    peaks = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    # Not RUSAGE_SELF, in which a program that is started begins with the peak of who started it.
+    own = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+    peaks = [kib / 1024 for kib in (own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)]
     print(json.dumps({"decoded_per_source_frame": done.decoded_per_source_frame,
                       "peak_rss_mb": dict(zip(("driver", "largest_worker"), peaks))}))
 """
