@@ -1,6 +1,10 @@
 """Which processes work on what, as this machine tells it."""
 
 import contextlib
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -52,6 +56,30 @@ def listening(pid: int) -> set[tuple[str, int]]:
             spelled = ".".join(str(byte) for byte in reversed(bytes.fromhex(host[-8:])))
             found.add(("127.0.0.1" if spelled == "0.0.0.0" else spelled, int(port, 16)))
     return found
+
+
+def run_watched(command: Sequence[str], env: Mapping[str, str], *, every_s: float = 0.2) -> tuple[str, int, int]:
+    """Run a program: what it prints, the most KiB that it held at once, and the most that one of those below it did.
+
+    As the kernel keeps VmHWM; `ru_maxrss` begins with the peak of who started a program, and lacks whom nobody awaited.
+    """
+    own = below_it = 0
+    with tempfile.TemporaryFile("w+") as told:
+        process = subprocess.Popen(command, env=env, stdout=told)
+        while process.poll() is None:
+            held = {pid: _peak_kib(pid) for pid in below(process.pid)}
+            own = max(own, held.pop(process.pid, 0))
+            below_it = max([below_it, *held.values()])
+            time.sleep(every_s)
+        told.seek(0)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+        return told.read(), own, below_it
+
+
+def _peak_kib(pid: int) -> int:
+    _, there, rest = _read(pid, "status").decode().partition("VmHWM:")
+    return int(rest.split()[0]) if there else 0
 
 
 def _all() -> list[int]:

@@ -24,12 +24,13 @@ from data_prep.settings import DataSettings
 from data_prep.sources import Source, identify, list_files
 from tests.bench import bench_peers, bench_rethreshold, bench_shots
 from tests.bench.interleave import cpu_seconds, interleave, ratio, report, summary
+from tests.processes import run_watched
 
 ROUNDS = 3
 LARGEST_BYTES = 4_000_000
 # A run of its own, so that the memory is that of `prepare` and of nothing else.
 PREPARE = """
-import json, re, resource, sys
+import json, sys
 from pathlib import Path
 from data_prep.prepare import prepare
 from data_prep.run import PoolRunner
@@ -40,11 +41,7 @@ from data_prep.tables import Tables
 if __name__ == "__main__":
     settings = DataSettings(select=Select(need_caption=False))
     done = prepare(Path(sys.argv[1]), Tables(Path(sys.argv[2])), settings, PoolRunner(1))
-    # Not RUSAGE_SELF, in which a program that is started begins with the peak of who started it.
-    own = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
-    peaks = [kib / 1024 for kib in (own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)]
-    print(json.dumps({"decoded_per_source_frame": done.decoded_per_source_frame,
-                      "peak_rss_mb": dict(zip(("driver", "largest_worker"), peaks))}))
+    print(json.dumps({"decoded_per_source_frame": done.decoded_per_source_frame}))
 """
 
 
@@ -101,8 +98,10 @@ def _prepared(sources: list[Source]) -> dict[str, Any]:
         program.write_text(PREPARE)
         command = [sys.executable, str(program), str(videos), str(Path(folder) / "tables")]
         env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-        return json.loads(done.stdout.splitlines()[-1])
+        told, driver, largest = run_watched(command, env)
+        return json.loads(told.splitlines()[-1]) | {
+            "peak_rss_mb": {"driver": driver / 1024, "largest_worker": largest / 1024}
+        }
 
 
 def _decodable(folder: Path) -> tuple[list[Source], list[float], dict[str, list[dict[str, Any]]]]:
