@@ -4,6 +4,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from flows.cluster import fitting
 from flows.home import Home
 from flows.recipes.recipe import FamilyChoice, Recipe
 from flows.spec import Spec, StageResult
@@ -15,7 +16,9 @@ from vidgen_core.frozen import Frozen
 from vidgen_core.training.journal import History
 from vidgen_core.training.settings import TrainSettings
 
-__all__ = ["SHARED", "Comparison", "Entry", "entry_of", "is_evaluated", "measured_by", "named", "shared", "taken_s"]
+__all__ = [
+    "SHARED", "Comparison", "Entry", "entry_of", "is_evaluated", "is_of", "measured_by", "named", "shared", "taken_s",
+]  # fmt: skip
 
 # Stages whose answers do not hang on the family.
 SHARED = ("prepare", "latents")
@@ -78,7 +81,8 @@ class Comparison(Frozen):
             allowed = self.token_steps / (pace.facts["tokens"] * self.recipe.training.batch)
         else:
             assert self.minutes is not None
-            allowed = 60 * self.minutes / taken_s(self.recipe.training, pace.facts["step_s"], pace.facts["step_cpu_s"])
+            settings = fitting(self.recipe.training, self.spec("pace"))
+            allowed = 60 * self.minutes / taken_s(settings, pace.facts["step_s"], pace.facts["step_cpu_s"])
         return max(_FEWEST_STEPS, round(allowed))
 
 
@@ -155,7 +159,7 @@ def entry_of(spec: Spec) -> Entry:
     """The row of a run that is done."""
     trained, evaluated = spec.result("train").facts, spec.result("evaluate").facts
     rows = [row for row in History.read(Path(trained["history"])) if row.get("speed/steps_per_s")]
-    settings = spec.recipe.training
+    settings = fitting(spec.recipe.training, spec)
     times_s = [taken_s(settings, 1 / row["speed/steps_per_s"], row["speed/step_cpu_s"]) for row in rows]
     tokens = round(rows[-1]["speed/tokens_per_s"] / rows[-1]["speed/samples_per_s"]) if rows else 0
     return Entry(

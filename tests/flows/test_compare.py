@@ -75,12 +75,12 @@ def compared(tmp_path, monkeypatch):
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "a.mp4").write_bytes(b"x")
 
-    def act(stages, **changes):
+    def act(stages, cores=2, **changes):
         stages_of = {stage: lambda spec: stages(spec) for stage in ("prepare", "latents", "train", "evaluate")}
         monkeypatch.setattr(flow, "STAGE_FLOWS", stages_of)
         monkeypatch.setattr(flow, "run_stage", stages)
         told = {"families": "flow_matching:tiny,gan:tiny", "minutes": 1.0, "token_steps": None, "ray": "", **changes}
-        value = comparison_of("shapes.tiny", str(tmp_path / "videos"), tmp_path / "home", [], **told)
+        value = comparison_of("shapes.tiny", str(tmp_path / "videos"), tmp_path / "home", [f"cores={cores}"], **told)
         return flow.compare.fn(value)
 
     return act
@@ -90,6 +90,9 @@ def test_each_family_gets_the_steps_that_its_pace_allows(compared):
     rows = compared(Stages())
     assert [(row.family, row.steps) for row in rows] == [("flow_matching:tiny", 120), ("gan:tiny", 600)]
     assert [row.training_s for row in rows] == [pytest.approx(60), pytest.approx(60)]
+    # The two workers of the recipe share what there is of cores.
+    fewer = compared(Stages(), cores=1)
+    assert [(row.steps, row.training_s) for row in fewer] == [(60, pytest.approx(60)), (300, pytest.approx(60))]
     even = compared(Stages(), minutes=None, token_steps=80_000.0)
     assert [(row.steps, row.token_steps) for row in even] == [(100, 80_000.0)] * 2
 
