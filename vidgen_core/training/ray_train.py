@@ -9,6 +9,7 @@ another run, which is why Ray's own elasticity is not used.
 """
 
 import logging
+import os
 import shutil
 import signal
 import time
@@ -99,6 +100,8 @@ def _run(
 def _trainer(job: Job, open_recorder: Callable[[], Recorder] | None, ray_dir: Path, workers: int) -> TorchTrainer:
     settings = job.settings
     on_gpu = settings.device == "cuda"
+    # Ray gives up after a minute, which importing PyTorch alone takes on a machine that is busy.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(PEER_WAIT_S))
     return TorchTrainer(
         _work,
         train_loop_config={"job": job, "open_recorder": open_recorder},

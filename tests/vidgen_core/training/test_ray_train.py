@@ -9,7 +9,7 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.training.checkpoints import name_of, published
 from vidgen_core.training.fit import fit
 from vidgen_core.training.journal import History
-from vidgen_core.training.place import Place
+from vidgen_core.training.place import PEER_WAIT_S, Place
 from vidgen_core.training.speed import CLOCKED
 from vidgen_core.training.store import store_at
 
@@ -34,7 +34,7 @@ def rows(job):
     return [{name: value for name, value in row.items() if not name.startswith(CLOCKED)} for row in found]
 
 
-def test_two_workers_on_ray_equal_one_process_bit_for_bit(ray_session, make):
+def test_two_workers_on_ray_equal_one_process_bit_for_bit(ray_session, make, monkeypatch):
     from vidgen_core.training.ray_train import fit_on_ray
 
     here, there = make("here"), make("there")
@@ -46,9 +46,9 @@ def test_two_workers_on_ray_equal_one_process_bit_for_bit(ray_session, make):
     assert on_ray.held_out == alone.held_out
     assert rows(there) == rows(here)
     assert not (there.work_dir / "ray").exists()
-    began = time.monotonic()
+    # What is finished needs no workers: there is no trainer to start them.
+    monkeypatch.delattr("vidgen_core.training.ray_train.TorchTrainer")
     assert fit_on_ray(there) == on_ray
-    assert time.monotonic() - began < 5
 
 
 def test_a_mistake_that_one_worker_finds_is_the_same_sentence_here_and_ends_the_others_at_once(ray_session, make):
@@ -63,7 +63,8 @@ def test_a_mistake_that_one_worker_finds_is_the_same_sentence_here_and_ends_the_
     began = time.monotonic()
     with pytest.raises(VidgenError) as raised:
         fit_on_ray(make("job"), open_recorder=open_recorder)
-    assert time.monotonic() - began < 60
+    # Without an end for all, the second worker would wait for the first as long as it may.
+    assert time.monotonic() - began < PEER_WAIT_S / 2
     expected = VidgenError("The tracker is locked", got=3, allowed=[1, 2], move="Stop the other run")
     assert str(raised.value) == str(expected)
 
