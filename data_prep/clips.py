@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep.analyze import ROUNDING_S, nearest
-from data_prep.decode import Opened, as_bytes, open_source, upright
+from data_prep.decode import Opened, as_bytes, open_packets, open_source, upright
 from data_prep.packets import Packets, read_packets
 from data_prep.placing import sample_times, shape_of
 from data_prep.settings import DataSettings
@@ -72,7 +72,7 @@ def _picked(
     file: Path, spans: Sequence[tuple[dict[str, Any], DataSettings]]
 ) -> Iterator[tuple[dict[str, Any], NDArray[np.uint8]]]:
     """The spans up to the first whose frames are not all there, at the times that the packets tell."""
-    with (opened := open_source(file)).container:
+    with (opened := open_packets(file)).container:
         packets = read_packets(opened)
         wanted: list[NDArray[np.int64]] = []
         for span, made in spans if packets.whole else ():

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.decode import Opened, Undecodable, open_source
+from data_prep.decode import Opened, Undecodable, open_packets
 from data_prep.packets import Packets, read_packets
 from data_prep.placing import Lit, clip_places
 from data_prep.quick_shots import quick_shots
@@ -82,7 +82,7 @@ def index_file(file: Path, settings: DataSettings | None = None) -> Indexed:
         Undecodable: It is no video, or nothing in it can be decoded by the look.
 
     """
-    opened = open_source(file)
+    opened = open_packets(file)
     with opened.container:
         packets, stream = read_packets(opened), opened.stream
         times_s = _times_s(packets, opened)

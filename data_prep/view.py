@@ -86,7 +86,8 @@ def thumb(frame: VideoFrame) -> NDArray[np.uint8]:
     small = _SCALER.reformat(
         frame, width=THUMB_WIDTH, height=THUMB_HEIGHT, format="rgb24", interpolation="FAST_BILINEAR", threads=1
     )
-    return as_bytes(small, "rgb24")
+    rows = _plane(small.planes[0], 8, channels=3)
+    return rows.reshape(THUMB_HEIGHT, THUMB_WIDTH, 3)
 
 
 def picture(frame: VideoFrame, rotation: int) -> Picture:
@@ -101,10 +102,11 @@ def picture(frame: VideoFrame, rotation: int) -> Picture:
     return Picture(luma, black=16, gain=255 / 219, chroma=tuple(chroma))
 
 
-def _plane(plane: VideoPlane, bits: int) -> NDArray[np.uint8]:
-    """The upper eight bits of a plane [H, W], without the padding of its lines."""
+def _plane(plane: VideoPlane, bits: int, channels: int = 1) -> NDArray[np.uint8]:
+    """The upper eight bits of a plane [H, W * channels], without the padding of its lines."""
     if bits == 8:
-        return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+        lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        return lines[:, : plane.width * channels]
     deep = np.frombuffer(memoryview(plane), np.uint16).reshape(plane.height, plane.line_size // 2)[:, : plane.width]
     return (deep >> (bits - 8)).astype(np.uint8)
 

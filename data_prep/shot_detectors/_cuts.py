@@ -41,8 +41,11 @@ class Candidates(NamedTuple):
     features: NDArray[np.float64]
 
 
-def candidates(seen: Pictures) -> Candidates:
-    """Look for changes that stand out, and at what explains them."""
+def candidates(seen: Pictures, threshold: float = 0.0) -> Candidates:
+    """Look for changes that stand out, and at what explains them.
+
+    Those that cannot be as sure as `threshold` are left out before what costs most is looked at.
+    """
     change, form = np.zeros(len(seen.cells)), np.zeros(len(seen.cells))
     change[1:] = np.abs(np.diff(seen.cells, axis=0)).mean(1)
     form[1:] = np.abs(np.diff(seen.forms, axis=0)).mean(1)
@@ -65,10 +68,14 @@ def candidates(seen: Pictures) -> Candidates:
         "explained": lit.explained + 0.05,
         "order": lit.order + 0.05,
         "within": _within(seen, change, found) + 0.01,
-        "returns": _returns(seen, found, unmatched) + 0.01,
+        "returns": unmatched + 0.01,  # at most
         "bias": np.full(len(found), np.e),
     }
-    return Candidates(found, np.log(np.stack([columns[name] for name in WEIGHTS], axis=1, dtype=np.float64)))
+    features = np.log(np.stack([columns[name] for name in WEIGHTS], axis=1, dtype=np.float64))
+    possible = surely(Candidates(found, features)) > threshold
+    found, features = found[possible], features[possible]
+    features[:, list(WEIGHTS).index("returns")] = np.log(_returns(seen, found, unmatched[possible]) + 0.01)
+    return Candidates(found, features)
 
 
 def surely(found: Candidates) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ ends and goes there once, all over the picture. Under motion places wander, a pa
 exposure changes levels but not the order of them. Each of these has its gate; what passes them all is weighed together.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -68,13 +69,22 @@ class Stretches(NamedTuple):
     features: NDArray[np.float64]
 
 
-def stretches(seen: Pictures) -> Stretches:
-    """Look for stretches of all lengths that pass every gate."""
+def stretches(seen: Pictures, threshold: float = 0.0) -> Stretches:
+    """Look for stretches of all lengths that pass every gate.
+
+    Those that cannot be as sure as `threshold` are left out before what costs most is looked at.
+    """
     change = np.r_[0.0, np.abs(np.diff(seen.cells, axis=0)).mean(1)]
     parts = [_of_length(seen, change, half) for half in _HALVES]
     left = _joined(parts)
-    _another_scene(seen, left)
     left.columns |= {"half": left.halves.astype(np.float64), "bias": np.full(len(left.middles), np.e)}
+    _another_scene(seen, left)
+    _possible(seen, left, threshold)
+    _for_good(seen, left)
+    return _weighable(left)
+
+
+def _weighable(left: "_Survivors") -> Stretches:
     features = np.log(np.stack([left.columns[name] for name in WEIGHTS], axis=1, dtype=np.float64))
     return Stretches(left.starts, left.stops, features)
 
@@ -190,7 +200,7 @@ def _between_its_ends(cells: Vectors, left: _Survivors) -> None:
 
 
 def _another_scene(seen: Pictures, left: _Survivors) -> None:
-    """Whether both ends, and what is around them, are one scene seen from elsewhere or in another light."""
+    """Whether both ends are one scene seen from elsewhere or in another light."""
     form = _distance(seen.forms[left.starts], seen.forms[left.stops])
     lit = light(seen, left.starts, left.stops, change=left.columns["distance"], form=form)
     left.columns |= {"form": form + 0.01, "explained": lit.explained + 0.05, "order": lit.order + 0.05}
@@ -198,20 +208,33 @@ def _another_scene(seen: Pictures, left: _Survivors) -> None:
     unmatched = matched(seen.forms[left.starts], seen.forms[left.stops])
     left.columns["unmatched"] = unmatched + 0.01
     left.keep(unmatched > _LEAST_UNMATCHED)
-    left.columns["returns"] = _returns(seen, left) + 0.01
-    one = np.ones_like(left.halves)
-    left.columns["unexplained"] = _unexplained(seen, left.legs, one)
+
+
+def _possible(seen: Pictures, left: _Survivors, threshold: float) -> None:
+    """What can become surer than the threshold: blocks that may move never differ more than blocks that stay."""
+    most = np.ones(len(left.halves))
+    left.columns |= {"unexplained_in_half": most, "unexplained": most}
+    left.columns["returns"] = _returns(seen, left, _distance) + 0.01
+    left.keep(surely(_weighable(left)) > threshold)
+
+
+def _for_good(seen: Pictures, left: _Survivors) -> None:
+    """Whether motion, or something that passes by, explains what is around the ends."""
     left.columns["unexplained_in_half"] = _unexplained(seen, left.legs[:1], left.halves)
     left.keep(left.columns["unexplained_in_half"] > _LEAST_UNEXPLAINED)
+    left.columns["unexplained"] = _unexplained(seen, left.legs, np.ones_like(left.halves))
+    left.columns["returns"] = _returns(seen, left, matched) + 0.01
 
 
-def _returns(seen: Pictures, left: _Survivors) -> NDArray[np.float32]:
+def _returns(
+    seen: Pictures, left: _Survivors, compare: Callable[[Vectors, Vectors], NDArray[np.floating]]
+) -> NDArray[np.floating]:
     """Least difference between the picture before and one soon behind, or the other way round: something passed by."""
     last = len(seen.forms) - 1
     steps = (left.halves // 2 + 1, left.halves, 2 * left.halves)
     before = [left.starts] * 3 + [np.maximum(left.starts - step, 0) for step in steps]
     behind = [np.minimum(left.stops + step, last) for step in steps] + [left.stops] * 3
-    pairs = matched(seen.forms[np.concatenate(before)], seen.forms[np.concatenate(behind)])
+    pairs = compare(seen.forms[np.concatenate(before)], seen.forms[np.concatenate(behind)])
     return pairs.reshape(6, -1).min(0)
 
 

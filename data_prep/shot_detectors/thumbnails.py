@@ -72,14 +72,14 @@ def transitions(thumbs: Thumbs, threshold: float = _THRESHOLD) -> list[Transitio
     if len(thumbs) < 3:
         return []
     seen = pictures(thumbs)
-    found = _cuts.candidates(seen)
+    found = _cuts.candidates(seen, threshold)
     scores = _cuts.surely(found)
     answers = [
         (float(score), Transition(int(frame), int(frame)))
         for score, frame in zip(scores, found.frames, strict=True)
         if score > threshold
     ]
-    slow = _gradual.stretches(seen)
+    slow = _gradual.stretches(seen, threshold)
     sure, whole = _gradual.surely(slow), _gradual.wholly(slow)
     answers += [
         # A stretch goes from the last frame of the one shot to the first of the other.

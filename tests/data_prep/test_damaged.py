@@ -10,7 +10,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from data_prep.decode import Undecodable, open_source
+from data_prep.decode import Undecodable, open_packets, open_source
+from data_prep.packets import read_packets
 from data_prep.prepare import prepare
 from data_prep.run import PoolRunner
 from data_prep.select import Select
@@ -93,6 +94,25 @@ def test_each_picture_that_the_ffmpeg_program_rescues_is_rescued(whole, tmp_path
     lost = {name: pair for name, pair in counts.items() if pair[0] < pair[1]}
     assert lost == {}
     assert sum(ours for ours, _ in counts.values()) > 70 * 72 / 4
+
+
+def told(opening, file):
+    """All that packets tell of a file, or why it has none."""
+    try:
+        opened = opening(file)
+    except Undecodable as error:
+        return error.reason
+    with opened.container:
+        context, stream = opened.stream.codec_context, opened.stream
+        head = (stream.index, context.name, context.width, context.height, stream.average_rate, opened.sar)
+        packets = read_packets(opened)
+        every = (packets.pts, packets.shown, packets.fresh, packets.keys)
+        return head, opened.time_base, packets.whole, [one.tolist() for one in every]
+
+
+def test_packets_tell_the_same_whether_or_not_frames_were_decoded_to_open_a_file(whole, tmp_path):
+    files = [*whole, *damage(whole, tmp_path / "damaged", 140, seed=6)]
+    assert [told(open_packets, file) for file in files] == [told(open_source, file) for file in files]
 
 
 @pytest.mark.slow

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from data_prep.quick_shots import quick_shots
-from data_prep.shot_detectors import thumbnails
+from data_prep.shot_detectors import _cuts, _gradual, thumbnails
+from data_prep.shot_detectors._pictures import pictures
 from data_prep.shots import ShotFinder, ShotSettings, Transition, version
 from tests.bench.bench_shots import Count, count, exact
 from tests.bench.shot_films import thumbs_of
@@ -61,6 +62,19 @@ def dissolved(before, after, frames):
 def test_hard_cuts_are_found_at_the_first_frame_of_the_new_shot():
     thumbs, firsts = cuts(40, 25, 6, 60, 12, 33)
     assert found(thumbs).transitions == [Transition(first, first) for first in firsts]
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.9])
+def test_what_is_left_out_early_would_not_have_been_sure_enough(threshold):
+    mixed, _ = dissolved(scene(1, 60), scene(2, 60), 12)
+    thumbs = np.concatenate([cuts(40, 25, 6, 60, 12, 33)[0], mixed, film(scene(3, 90, speed=4, shake=3))])
+    seen = pictures(thumbs)
+    for look, sure in ((_cuts.candidates, _cuts.surely), (_gradual.stretches, _gradual.surely)):
+        every, some = look(seen), look(seen, threshold)
+        kept, left = sure(every) > threshold, sure(some) > threshold
+        assert 0 < kept.sum() <= len(left) < len(kept)
+        for whole, part in zip(every, some, strict=True):
+            assert (whole[kept] == part[left]).all()
 
 
 def test_shots_are_what_lies_between_transitions():
