@@ -185,18 +185,19 @@ def _inside(left: _Survivors) -> NDArray[np.intp]:
 def _between_its_ends(cells: Vectors, left: _Survivors) -> None:
     """How far places stray from a dissolve or a wipe, and how much of the picture changes."""
     first, final, middle = cells[left.starts], cells[left.stops], cells[left.middles]
-    distance = left.columns["distance"]
-    mean, room = (first + final) / 2, np.abs(final - first) / 2
-    strayed = sum(np.maximum(0, np.abs(cells[at] - mean) - room).mean(1) for at in left.legs) / (3 * distance)
-    bend = _distance(middle, mean) / distance
-    switched = np.minimum(np.abs(middle - first), np.abs(middle - final)).mean(1) / distance
-    everywhere = np.median(room, axis=1) / room.mean(1)
-    left.columns["overshoot"] = strayed + 0.02
+    bend = _distance(middle, (first + final) / 2) / left.columns["distance"]
+    switched = np.minimum(np.abs(middle - first), np.abs(middle - final)).mean(1) / left.columns["distance"]
     left.columns["bend"] = bend + 0.05
     left.columns["misfit"] = np.minimum(bend, switched) + 0.05
+    left.keep(np.minimum(bend, switched) < _MOST_MISFIT)
+    first, final = cells[left.starts], cells[left.stops]
+    mean, room = (first + final) / 2, np.abs(final - first) / 2
+    strayed = sum(np.maximum(0, np.abs(cells[at] - mean) - room).mean(1) for at in left.legs)
+    strayed /= 3 * left.columns["distance"]
+    everywhere = np.median(room, axis=1) / room.mean(1)
+    left.columns["overshoot"] = strayed + 0.02
     left.columns["everywhere"] = everywhere + 0.05
-    fits = (strayed < _MOST_OVERSHOOT) & (np.minimum(bend, switched) < _MOST_MISFIT)
-    left.keep(fits & (everywhere > _LEAST_MEDIAN))
+    left.keep((strayed < _MOST_OVERSHOOT) & (everywhere > _LEAST_MEDIAN))
 
 
 def _another_scene(seen: Pictures, left: _Survivors) -> None:

@@ -119,7 +119,8 @@ def _best_moves(these: Vectors, others: Vectors) -> NDArray[np.float32]:
     columns = np.arange(-across, width + across).clip(0, width - 1)
     around = others.reshape(pairs, height, width)[:, rows[:, None], columns]
     moved = sliding_window_view(around, _GRAY, axis=(1, 2))
-    differences = np.abs(moved - these.reshape(pairs, 1, 1, height, width))
+    differences = moved - these.reshape(pairs, 1, 1, height, width)
+    np.abs(differences, out=differences)
     # A product for each pair is too small for a library of linear algebra to wake its threads, which cost more than it.
     return (differences.reshape(pairs, -1, height * width) @ _TO_BLOCKS).min(1).mean(1)
 

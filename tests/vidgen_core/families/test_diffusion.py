@@ -136,7 +136,7 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("name,shown", itertools.product(FAMILIES, [0.0, 0.5]))
+@pytest.mark.parametrize("name,shown", [*itertools.product(FAMILIES, [0.0, 0.5])])
 @torch.no_grad()
 def test_known_elements_come_back_exactly_and_the_rest_answers_to_them(name, shown):
     torch.manual_seed(0)
