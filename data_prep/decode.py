@@ -195,12 +195,13 @@ def open_packets(file: Path) -> Opened:
         Undecodable: As for `open_source`.
 
     """
-    opened = _at_best(open_file(file, {"codec_whitelist": "none"}))
+    container = open_file(file, {"codec_whitelist": "none"})
     # Which of several streams is the best depends on how far each of them decodes.
-    sized = len(opened.container.streams.video) == 1 and opened.stream.codec_context.width > 0
-    if sized and opened.container.format.name in _TOLD_BY_HEADERS:
-        return opened
-    opened.container.close()
+    contexts = [stream.codec_context for stream in container.streams.video]
+    sized = len(contexts) == 1 and contexts[0] is not None and contexts[0].width > 0
+    if sized and container.format.name in _TOLD_BY_HEADERS:
+        return _at_best(container)
+    container.close()
     return open_source(file)
 
 

@@ -104,11 +104,9 @@ def picture(frame: VideoFrame, rotation: int) -> Picture:
 
 def _plane(plane: VideoPlane, bits: int, channels: int = 1) -> NDArray[np.uint8]:
     """The upper eight bits of a plane [H, W * channels], without the padding of its lines."""
-    if bits == 8:
-        lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-        return lines[:, : plane.width * channels]
-    deep = np.frombuffer(memoryview(plane), np.uint16).reshape(plane.height, plane.line_size // 2)[:, : plane.width]
-    return (deep >> (bits - 8)).astype(np.uint8)
+    raw: NDArray[Any] = np.frombuffer(memoryview(plane), np.uint8 if bits == 8 else np.uint16)
+    pixels = raw.reshape(plane.height, -1)[:, : plane.width * channels]
+    return pixels if bits == 8 else (pixels >> (bits - 8)).astype(np.uint8)
 
 
 def _upright(pixels: NDArray[np.uint8], rotation: int) -> NDArray[np.uint8]:

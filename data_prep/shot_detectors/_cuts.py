@@ -72,7 +72,7 @@ def candidates(seen: Pictures, threshold: float = 0.0) -> Candidates:
         "bias": np.full(len(found), np.e),
     }
     features = np.log(np.stack([columns[name] for name in WEIGHTS], axis=1, dtype=np.float64))
-    possible = surely(Candidates(found, features)) > threshold
+    possible = surely(Candidates(found, features)) >= threshold
     found, features = found[possible], features[possible]
     features[:, list(WEIGHTS).index("returns")] = np.log(_returns(seen, found, unmatched[possible]) + 0.01)
     return Candidates(found, features)

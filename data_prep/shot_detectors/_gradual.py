@@ -216,7 +216,7 @@ def _possible(seen: Pictures, left: _Survivors, threshold: float) -> None:
     most = np.ones(len(left.halves))
     left.columns |= {"unexplained_in_half": most, "unexplained": most}
     left.columns["returns"] = _returns(seen, left, _distance) + 0.01
-    left.keep(surely(_weighable(left)) > threshold)
+    left.keep(surely(_weighable(left)) >= threshold)
 
 
 def _for_good(seen: Pictures, left: _Survivors) -> None:

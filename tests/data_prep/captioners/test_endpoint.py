@@ -102,7 +102,7 @@ def test_no_server_can_ask_for_a_longer_pause_than_the_longest_attempt(server, o
     server.headers_of = lambda request: {"Retry-After": "86400"}
     begun_s = time.monotonic()
     assert opened().caption([asked(5)])[0].status == "ok"
-    assert time.monotonic() - begun_s < 60
+    assert time.monotonic() - begun_s < 2
 
 
 def test_pauses_double(server, opened, asked):

@@ -9,7 +9,7 @@ from vidgen_core.errors import VidgenError
 from vidgen_core.training.checkpoints import name_of, published
 from vidgen_core.training.fit import fit
 from vidgen_core.training.journal import History
-from vidgen_core.training.place import PEER_WAIT_S, Place
+from vidgen_core.training.place import Place
 from vidgen_core.training.speed import CLOCKED
 from vidgen_core.training.store import store_at
 
@@ -48,23 +48,31 @@ def test_two_workers_on_ray_equal_one_process_bit_for_bit(ray_session, make, mon
     assert not (there.work_dir / "ray").exists()
     # What is finished needs no workers: there is no trainer to start them.
     monkeypatch.delattr("vidgen_core.training.ray_train.TorchTrainer")
+    began = time.monotonic()
     assert fit_on_ray(there) == on_ray
+    assert time.monotonic() - began < 5
 
 
-def test_a_mistake_that_one_worker_finds_is_the_same_sentence_here_and_ends_the_others_at_once(ray_session, make):
+def test_a_mistake_that_one_worker_finds_is_the_same_sentence_here_and_ends_the_others_at_once(
+    ray_session, make, tmp_path
+):
     from vidgen_core.training.ray_train import fit_on_ray
+
+    found = tmp_path / "found"
 
     # Opened on the first worker only; the second one waits for it in a sum.
     def open_recorder():
+        import time
+
         from vidgen_core.errors import VidgenError
 
+        found.write_text(str(time.monotonic()))
         raise VidgenError("The tracker is locked", got=3, allowed=[1, 2], move="Stop the other run")
 
-    began = time.monotonic()
     with pytest.raises(VidgenError) as raised:
         fit_on_ray(make("job"), open_recorder=open_recorder)
-    # Without an end for all, the second worker would wait for the first as long as it may.
-    assert time.monotonic() - began < PEER_WAIT_S / 2
+    # From the mistake on: how long a machine takes to start two workers says nothing of how they end.
+    assert time.monotonic() - float(found.read_text()) < 60
     expected = VidgenError("The tracker is locked", got=3, allowed=[1, 2], move="Stop the other run")
     assert str(raised.value) == str(expected)
 
